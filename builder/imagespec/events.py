@@ -1,0 +1,62 @@
+"""What happens during a build, as records that a report can show and a tool can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+__all__ = ["BytesMoved", "Emit", "Event", "StepFinished", "StepLog", "StepStarted", "Warned", "discard"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStarted:
+    """A step began. ``step`` identifies it within one build, ``title`` is for people."""
+
+    step: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepLog:
+    """One line that a step printed."""
+
+    step: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFinished:
+    """A step ended: ``cached`` when nothing had to be done, ``error`` is "" when it went well."""
+
+    step: str
+    title: str
+    duration_s: float
+    cached: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BytesMoved:
+    """Progress of a transfer; ``total_bytes`` is None when it is not known."""
+
+    step: str
+    title: str
+    done_bytes: int
+    total_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    """Something the user should know, and what can be done about it."""
+
+    message: str
+    hint: str = ""
+
+
+Event: TypeAlias = StepStarted | StepLog | StepFinished | BytesMoved | Warned
+Emit: TypeAlias = Callable[[Event], None]
+
+
+def discard(event: Event) -> None:
+    """Return nothing: an ``Emit`` for callers who do not listen."""

@@ -122,7 +122,7 @@ class SettingsError(ImageSpecError):
 
 
 class RegistryError(ImageSpecError):
-    """A registry did not do what was asked: ``action`` says what, ``url`` where (redacted), ``codes`` are the OCI codes."""
+    """A registry did not do what was asked: ``action`` and ``url`` (redacted) say what and where."""
 
     exit_code: ClassVar[int] = 3
 

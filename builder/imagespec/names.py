@@ -64,7 +64,7 @@ class Digest:
 
 
 def check_tag(text: str) -> str:
-    """Return ``text`` if it is a tag (OCI Distribution Specification: at most 128 characters); raise InvalidReference."""
+    """Return ``text`` if the OCI Distribution grammar allows it as a tag; raise InvalidReference."""
     if _TAG.fullmatch(text) is None:
         raise InvalidReference(
             f"tag: {_shown(text)} is not a tag",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -46,6 +47,8 @@ DOCKER_INDEX: Final = "application/vnd.docker.distribution.manifest.list.v2+json
 MANIFEST_TYPES: Final = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEX_TYPES: Final = (OCI_INDEX, DOCKER_INDEX)
 
+_PLATFORM_PART = re.compile(r"[a-z0-9_]+")
+
 # BuildKit stores attestations in an index under this platform; they are not images (buildkit docs/attestations).
 _ATTESTATION_OS: Final = "unknown"
 
@@ -72,7 +75,7 @@ class Platform:
     def parse(cls, text: str) -> Platform:
         """Return the platform that ``os/architecture[/variant]`` spells, aliases normalised; raise SpecError."""
         parts = text.strip().lower().split("/")
-        if len(parts) not in (2, 3) or not all(part.isascii() and part.isalnum() for part in parts):
+        if len(parts) not in (2, 3) or not all(_PLATFORM_PART.fullmatch(part) for part in parts):
             raise SpecError("platform: not os/architecture[/variant]", path="platform", hint="for example linux/amd64")
         os, architecture = parts[0], parts[1]
         variant = parts[2] if len(parts) == 3 else ""

@@ -1,0 +1,355 @@
+"""The grammar of every field of a declaration: each function returns the normalised value or raises SpecError.
+
+A message names the field and the way out. A value is shown only when it is printable, and never when the field may
+carry a secret (URLs).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NoReturn
+
+from imagespec.errors import InvalidReference, SpecError
+from imagespec.names import Reference, Repository, check_tag
+from imagespec.oci import Platform
+
+__all__ = [
+    "FrozenDict",
+    "absolute_path",
+    "apt_package",
+    "base_image",
+    "builder_name",
+    "choice_hint",
+    "command",
+    "conda_channel",
+    "conda_package",
+    "entry_point_word",
+    "environment",
+    "frozen",
+    "local_path",
+    "platform",
+    "python_executable",
+    "python_package",
+    "python_version",
+    "registry",
+    "repository_name",
+    "secret_mounts",
+    "strings",
+    "tag_format",
+    "url",
+]
+
+SPEC_HASH: Final = "{spec_hash}"
+
+_PYTHON_VERSION = re.compile(r"3\.[0-9]{1,2}(\.[0-9]{1,3})?")
+_BUILDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+# deb-version(7) and deb-control(5): package names, then what apt-get(8) install accepts after them.
+_APT = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+)?(/[A-Za-z0-9._-]+)?")
+_CONDA_PACKAGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-:/=<>!~,*|+ \[\]']*")
+_CONDA_CHANNEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
+_EXECUTABLE = re.compile(r"[A-Za-z0-9_./+-]+")
+_TARGET_PATH = re.compile(r"/[A-Za-z0-9_./@+~-]*")
+_URL = re.compile(r"(https?|file)://[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e%]+")
+_URL_CREDENTIALS = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]*@", re.IGNORECASE)
+_VCS_OR_URL = re.compile(r"(git|hg|bzr|svn)\+[a-z+]+://\S+|https?://\S+|file://\S+")
+_SECRET_WAY_OUT: Final = "keep credentials out of URLs: mount them with pip_secret_mounts, for example a .netrc file"
+
+
+class FrozenDict(Mapping[str, Any]):
+    """An immutable, hashable mapping; equal to any mapping with the same items."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[str, Any]) -> None:
+        self._items = dict(items)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+
+def _refuse(path: str, message: str, value: object = None, hint: str = "") -> NoReturn:
+    shown = ""
+    if isinstance(value, str):
+        shown = f": {value!r}" if value.isprintable() and len(value) <= 200 else ": (not shown: not printable or long)"
+    raise SpecError(f"{path}: {message}{shown}", path=path, hint=hint)
+
+
+def text(path: str, value: object, *, hint: str = "") -> str:
+    """Return ``value`` if it is text that UTF-8 can write and that holds no NUL."""
+    if not isinstance(value, str):
+        kind = type(value).__name__
+        _refuse(path, f"must be text, not {kind}", hint=hint or 'in YAML, put the value in quotes: "…"')
+    if "\0" in value:
+        _refuse(path, "holds a NUL character, which no operating system can pass on")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        _refuse(path, "is not valid Unicode", hint="remove the lone surrogate characters")
+    return value
+
+
+def one_line(path: str, value: object) -> str:
+    """Return ``value`` if it is text without control characters; the value is not echoed when it has some."""
+    line = text(path, value)
+    if not line or line != line.strip() or any(ord(c) < 32 or ord(c) == 127 or c in "\x85\u2028\u2029" for c in line):
+        _refuse(path, "must be one line, not empty, without control characters or surrounding spaces")
+    return line
+
+
+def strings(path: str, value: object, check: Callable[[str, object], str]) -> tuple[str, ...] | None:
+    """Return the list with every element checked as ``path[i]``, or None."""
+    if value is None:
+        return None
+    if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple, set, frozenset)):
+        _refuse(path, f"must be a list of strings, not {type(value).__name__}", hint=f"write {path}=[…]")
+    items = sorted(value) if isinstance(value, (set, frozenset)) else value
+    return tuple(check(f"{path}[{index}]", item) for index, item in enumerate(items))
+
+
+def choice_hint(word: str, choices: list[str]) -> str:
+    """Return "did you mean …?" with the nearest choice, or the list of them."""
+    import difflib
+
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"one of: {', '.join(sorted(choices))}"
+
+
+def repository_name(path: str, value: object) -> str:
+    """Return the image's name in lower case, as Flyte does, if it is an OCI repository name."""
+    name = one_line(path, value).lower()
+    try:
+        Repository.parse(f"registry.invalid/{name}")
+    except InvalidReference as error:
+        _refuse(path, "is not a repository name", name, hint=error.hint)
+    return name
+
+
+def registry(path: str, value: object) -> str:
+    """Return the repository prefix, such as ``ghcr.io/team`` or ``localhost:5000``, in lower case."""
+    prefix = one_line(path, value).lower()
+    try:
+        Repository.parse(f"{prefix}/name")
+    except InvalidReference as error:
+        _refuse(path, "is not host[:port][/path]", prefix, hint=error.hint or "for example ghcr.io/team")
+    return prefix
+
+
+def python_version(path: str, value: object) -> str:
+    """Return a version such as ``3.11`` or ``3.11.7``."""
+    version = text(
+        path, value, hint=f'put the version in quotes: {path}: "3.11" (3.10 without quotes is the number 3.1)'
+    )
+    if _PYTHON_VERSION.fullmatch(version) is None:
+        _refuse(path, "is not 3.MINOR or 3.MINOR.PATCH", version, hint='for example "3.11"')
+    return version
+
+
+def builder_name(path: str, value: object) -> str:
+    """Return a builder's name."""
+    name = one_line(path, value)
+    if _BUILDER.fullmatch(name) is None:
+        _refuse(path, "is not a builder's name", name, hint="for example buildkit or daemonless")
+    return name
+
+
+def environment(path: str, value: object) -> FrozenDict | None:
+    """Return the environment variables, sorted by name; values may hold anything but NUL."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        _refuse(path, f"must map names to values, not {type(value).__name__}")
+    for name in value:
+        if not isinstance(name, str) or _ENV_NAME.fullmatch(name) is None:
+            _refuse(path, "has a name that is not a variable's name", name, hint="letters, digits, '_', '.', '-'")
+        if name == "_F_IMG_ID":
+            _refuse(f"{path}.{name}", "is set by the build itself")
+    return FrozenDict({name: text(f"{path}.{name}", value[name]) for name in sorted(value)})
+
+
+def apt_package(path: str, value: object) -> str:
+    """Return name[:architecture][=version][/release], as apt-get(8) takes it."""
+    package = one_line(path, value)
+    if _APT.fullmatch(package) is None:
+        _refuse(path, "is not an apt package", package, hint="for example git or git=1:2.39.5-0+deb12u2")
+    return package
+
+
+def conda_package(path: str, value: object) -> str:
+    """Return a conda match specification."""
+    package = one_line(path, value)
+    if _CONDA_PACKAGE.fullmatch(package) is None:
+        _refuse(
+            path, "is not a conda match specification", package, hint="for example numpy>=1.26 or conda-forge::numpy"
+        )
+    return package
+
+
+def conda_channel(path: str, value: object) -> str:
+    """Return a channel's name or URL (without credentials)."""
+    channel = one_line(path, value)
+    if "://" in channel:
+        return url(path, channel)
+    if _CONDA_CHANNEL_NAME.fullmatch(channel) is None:
+        _refuse(path, "is not a channel's name or URL", channel, hint="for example conda-forge")
+    return channel
+
+
+def url(path: str, value: object) -> str:
+    """Return an http, https or file URL without credentials; a URL is never echoed in a message."""
+    address = one_line(path, value)
+    if _URL_CREDENTIALS.match(address):
+        _refuse(path, "holds credentials, which would end up in image history and logs", hint=_SECRET_WAY_OUT)
+    if _URL.fullmatch(address) is None:
+        _refuse(path, "is not an http, https or file URL", hint="for example https://packages.example.com/simple")
+    return address
+
+
+def python_package(path: str, value: object) -> str:
+    """Return one requirement (PEP 508, or a VCS or archive URL), its name and specifiers normalised."""
+    line = one_line(path, value)
+    if _URL_CREDENTIALS.search(line):
+        _refuse(path, "holds credentials, which would end up in image history and logs", hint=_SECRET_WAY_OUT)
+    if _VCS_OR_URL.fullmatch(line):
+        return line
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
+
+    try:
+        requirement = Requirement(line)
+    except InvalidRequirement:
+        _refuse(path, "is not a requirement", line, hint='for example "pandas>=2.2", or "name @ https://…" (PEP 508)')
+    requirement.name = canonicalize_name(requirement.name)
+    return str(requirement)
+
+
+def base_image(path: str, value: object) -> str:
+    """Return the reference in full (Docker Hub's short names filled in), or ``oci-layout:PATH[:tag]`` as written."""
+    reference = one_line(path, value)
+    if reference.startswith("oci-layout:"):
+        return reference
+    try:
+        return str(Reference.parse(reference))
+    except InvalidReference as error:
+        _refuse(path, "is not an image reference", reference, hint=error.hint or "for example debian:bookworm-slim")
+
+
+def platform(path: str, value: object) -> str | None:
+    """Return the platforms, normalised, without repeats, sorted and joined by commas."""
+    if value is None:
+        return None
+    listed = value.split(",") if isinstance(value, str) else strings(path, value, one_line)
+    try:
+        platforms = sorted({Platform.parse(one) for one in listed or ()})
+    except SpecError:
+        platforms = []
+    if not platforms or any(one.os != "linux" for one in platforms):
+        _refuse(path, "is not a list of linux platforms", str(value), hint="for example linux/amd64,linux/arm64")
+    return ",".join(str(one) for one in platforms)
+
+
+def absolute_path(path: str, value: object) -> str:
+    """Return an absolute path inside the image, of plain characters."""
+    target = one_line(path, value)
+    if _TARGET_PATH.fullmatch(target) is None or ".." in target.split("/"):
+        _refuse(path, "is not an absolute path of letters, digits and '/._@+~-'", target)
+    return target
+
+
+def local_path(path: str, value: object) -> str:
+    """Return a path on this machine as text; ``os.PathLike`` is accepted."""
+    as_path = getattr(value, "__fspath__", None)
+    return one_line(path, as_path() if as_path is not None else value)
+
+
+def secret_mounts(path: str, value: object) -> tuple[tuple[str, str], ...] | None:
+    """Return the pairs (file here, path that steps see)."""
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)):
+        _refuse(path, "must be a list of pairs (file, mount path)")
+    mounts = []
+    for index, pair in enumerate(value):
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            _refuse(
+                f"{path}[{index}]", "must be a pair (file, mount path)", hint='for example [".netrc", "/root/.netrc"]'
+            )
+        source, target = pair
+        mounts.append((local_path(f"{path}[{index}][0]", source), absolute_path(f"{path}[{index}][1]", target)))
+    return tuple(mounts)
+
+
+def entry_point_word(path: str, value: object) -> str:
+    """Return one word of the entrypoint: any text."""
+    return text(path, value)
+
+
+def command(path: str, value: object) -> str:
+    """Return a shell command, any text with something in it."""
+    line = text(path, value)
+    if not line.strip():
+        _refuse(path, "is empty", hint="remove it")
+    return line
+
+
+def tag_format(path: str, value: object) -> str:
+    """Return the format, which holds ``{spec_hash}`` and gives a tag."""
+    layout = one_line(path, value)
+    if SPEC_HASH not in layout:
+        _refuse(
+            path,
+            f"must contain {SPEC_HASH}",
+            layout,
+            hint=f"without it every build would overwrite the last: {SPEC_HASH}-dev",
+        )
+    try:
+        check_tag(layout.replace(SPEC_HASH, "x" * 35))
+    except InvalidReference as error:
+        _refuse(path, "does not give a tag", layout, hint=error.hint)
+    return layout
+
+
+def python_executable(path: str, value: object) -> str:
+    """Return an interpreter's name or path inside the base."""
+    executable = one_line(path, value)
+    if _EXECUTABLE.fullmatch(executable) is None or executable.startswith("-"):
+        _refuse(path, "is not an interpreter's path", executable, hint="for example /usr/bin/python3")
+    return executable
+
+
+def frozen(path: str, value: object) -> Any:
+    """Return plain data (text, numbers, booleans, lists, mappings of text keys) made immutable."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return text(path, value)
+    if isinstance(value, (list, tuple)):
+        return tuple(frozen(f"{path}[{index}]", item) for index, item in enumerate(value))
+    if isinstance(value, Mapping):
+        for key in value:
+            one_line(f"{path} (a key)", key)
+        return FrozenDict({key: frozen(f"{path}.{key}", value[key]) for key in sorted(value)})
+    _refuse(path, f"must be plain data, not {type(value).__name__}")
+
+
+def mapping(path: str, value: object) -> FrozenDict | None:
+    """Return plain data that is a mapping, made immutable, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        _refuse(path, f"must be a mapping, not {type(value).__name__}")
+    result: FrozenDict = frozen(path, value)
+    return result

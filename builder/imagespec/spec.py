@@ -1,0 +1,193 @@
+"""The declaration: what the user asked for, validated and frozen, with no IO and no default taken from the machine.
+
+Field names, types and meaning are those of flytekit's ``ImageSpec``, so that a spec moves over unchanged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from imagespec import fields
+from imagespec.errors import SpecError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["FIELD_NAMES", "CopyFileDetection", "Declaration"]
+
+
+class CopyFileDetection(Enum):
+    """Which files under ``source_root`` go into the image; names and values as in flytekit."""
+
+    LOADED_MODULES = 1
+    ALL = 2
+    NO_COPY = 3
+
+    @classmethod
+    def of(cls, value: object) -> CopyFileDetection | None:
+        """Return the mode that ``value`` means: a member, flytekit's member, or a name; raise SpecError."""
+        name = value.name if isinstance(value, Enum) else value
+        if name is None:
+            return None
+        if isinstance(name, str) and name.upper() in cls.__members__:
+            return cls[name.upper()]
+        hint = fields.choice_hint(str(name), list(cls.__members__))
+        raise SpecError("source_copy_mode: is not a copy mode", path="source_copy_mode", hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """An ImageSpec as data. Sequences become tuples and mappings immutable; every field is checked at construction.
+
+    Raise SpecError, naming the field, when a value is outside its grammar, and for an unknown keyword.
+    """
+
+    name: str = "flytekit"
+    python_version: str | None = None
+    builder: str | None = None
+    source_root: str | None = None
+    env: Mapping[str, str] | None = None
+    registry: str | None = None
+    packages: Sequence[str] | None = None
+    conda_packages: Sequence[str] | None = None
+    conda_channels: Sequence[str] | None = None
+    requirements: str | None = None
+    apt_packages: Sequence[str] | None = None
+    cuda: str | None = None
+    cudnn: str | None = None
+    base_image: str | Declaration | None = None
+    platform: str | None = None
+    pip_index: str | None = None
+    pip_extra_index_url: Sequence[str] | None = None
+    pip_secret_mounts: Sequence[tuple[str, str]] | None = None
+    pip_extra_args: str | None = None
+    registry_config: str | None = None
+    entrypoint: Sequence[str] | None = None
+    commands: Sequence[str] | None = None
+    tag_format: str | None = None
+    source_copy_mode: CopyFileDetection | None = None
+    copy: Sequence[str] | None = None
+    python_exec: str | None = None
+    runtime_packages: Sequence[str] | None = None
+    builder_options: Mapping[str, Any] | None = None
+    builder_config: Mapping[str, Any] | None = None
+    # Not declared by users: how this value is to be treated, never part of equality or identity.
+    is_forced: bool = field(default=False, kw_only=True, compare=False, repr=False)
+    folder: str | None = field(default=None, kw_only=True, compare=False, repr=False)
+
+    def __new__(cls, *args: object, **keywords: object) -> Self:
+        """Return an unfilled instance; raise SpecError for a keyword that is not a field, with the nearest one."""
+        for key in keywords:
+            if key not in _ACCEPTED:
+                raise SpecError(
+                    f"{key}: is not a field of ImageSpec", path=key, hint=fields.choice_hint(key, list(FIELD_NAMES))
+                )
+        return object.__new__(cls)
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+        if self.source_root is not None and self.source_copy_mode is None:
+            # Flyte's rule: a source root alone means that the loaded modules are copied.
+            object.__setattr__(self, "source_copy_mode", CopyFileDetection.LOADED_MODULES)
+        copies = self.source_copy_mode not in (None, CopyFileDetection.NO_COPY)
+        if copies and self.source_root is None:
+            raise SpecError(
+                "source_copy_mode: nothing to copy, since source_root is not set",
+                path="source_copy_mode",
+                hint="set source_root to the folder to copy from",
+            )
+
+    def declared(self) -> dict[str, Any]:
+        """Return the fields that are set, by name, in the order of declaration."""
+        pairs = ((name, getattr(self, name)) for name in FIELD_NAMES)
+        return {name: value for name, value in pairs if value is not None}
+
+    def replaced(self, **changes: Any) -> Self:
+        """Return a copy with these fields changed; whether it is forced and its folder stay as they are."""
+        return dataclasses.replace(self, **changes)
+
+    def force_push(self) -> Self:
+        """Return a copy that is built even when its image exists."""
+        return self.replaced(is_forced=True)
+
+    def with_packages(self, packages: str | Iterable[str]) -> Self:
+        """Return a copy with more Python packages."""
+        return self._extended("packages", packages)
+
+    def with_apt_packages(self, apt_packages: str | Iterable[str]) -> Self:
+        """Return a copy with more apt packages."""
+        return self._extended("apt_packages", apt_packages)
+
+    def with_commands(self, commands: str | Iterable[str]) -> Self:
+        """Return a copy with more commands, run after those it has."""
+        return self._extended("commands", commands)
+
+    def with_copy(self, src: str | Iterable[str]) -> Self:
+        """Return a copy with more files or folders to copy."""
+        return self._extended("copy", src)
+
+    def with_runtime_packages(self, runtime_packages: str | Iterable[str]) -> Self:
+        """Return a copy with more packages that are installed when the container starts."""
+        return self._extended("runtime_packages", runtime_packages)
+
+    def with_builder_options(self, builder_options: Mapping[str, Any]) -> Self:
+        """Return a copy with these builder options added; an option that is set already is replaced."""
+        return self.replaced(builder_options={**(self.builder_options or {}), **builder_options})
+
+    def _extended(self, name: str, more: str | Iterable[str]) -> Self:
+        added = (more,) if isinstance(more, str) else tuple(more)
+        return self.replaced(**{name: (*(getattr(self, name) or ()), *added)})
+
+
+FIELD_NAMES: Final = tuple(one.name for one in dataclasses.fields(Declaration) if not one.kw_only)
+_ACCEPTED: Final = frozenset(one.name for one in dataclasses.fields(Declaration))
+
+
+def _optional(check: Any) -> Any:
+    return lambda path, value: None if value is None else check(path, value)
+
+
+def _list_of(check: Any) -> Any:
+    return lambda path, value: fields.strings(path, value, check)
+
+
+def _base_image(path: str, value: object) -> object:
+    return value if value is None or isinstance(value, Declaration) else fields.base_image(path, value)
+
+
+_CHECKS: Final[dict[str, Any]] = {
+    "name": fields.repository_name,
+    "python_version": _optional(fields.python_version),
+    "builder": _optional(fields.builder_name),
+    "source_root": _optional(fields.local_path),
+    "env": fields.environment,
+    "registry": _optional(fields.registry),
+    "packages": _list_of(fields.python_package),
+    "conda_packages": _list_of(fields.conda_package),
+    "conda_channels": _list_of(fields.conda_channel),
+    "requirements": _optional(fields.local_path),
+    "apt_packages": _list_of(fields.apt_package),
+    "cuda": _optional(fields.text),
+    "cudnn": _optional(fields.text),
+    "base_image": _base_image,
+    "platform": fields.platform,
+    "pip_index": _optional(fields.url),
+    "pip_extra_index_url": _list_of(fields.url),
+    "pip_secret_mounts": fields.secret_mounts,
+    "pip_extra_args": _optional(fields.one_line),
+    "registry_config": _optional(fields.local_path),
+    "entrypoint": _list_of(fields.entry_point_word),
+    "commands": _list_of(fields.command),
+    "tag_format": _optional(fields.tag_format),
+    "source_copy_mode": lambda path, value: CopyFileDetection.of(value),
+    "copy": _list_of(fields.local_path),
+    "python_exec": _optional(fields.python_executable),
+    "runtime_packages": _list_of(fields.python_package),
+    "builder_options": fields.mapping,
+    "builder_config": fields.mapping,
+}

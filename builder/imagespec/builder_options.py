@@ -1,0 +1,110 @@
+"""``ImageSpec.builder_options``: the documented keys, each either identity (in the plan) or a matter of how to build."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from imagespec import fields
+from imagespec.errors import SpecError
+
+__all__ = ["BUILD_KEYS", "PLAN_KEYS", "HowToBuild", "WhatToBuild", "parse"]
+
+PLAN_KEYS: Final = ("bytecode", "commands_first", "labels", "user", "workdir")
+BUILD_KEYS: Final = ("cache", "cache_from", "cache_to", "compression", "network")
+
+_COMPRESSIONS: Final = ("gzip", "zstd", "uncompressed")
+_NETWORKS: Final = ("default", "host", "none")
+_USER_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhatToBuild:
+    """The keys that decide bytes: they are part of the plan, so of the tag."""
+
+    user: str | None = None
+    workdir: str | None = None
+    commands_first: bool = False
+    bytecode: bool = True
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HowToBuild:
+    """The keys that only say how: never hashed. ``compression`` "" leaves the choice to the builder."""
+
+    use_cache: bool = True
+    cache_from: tuple[str, ...] = ()
+    cache_to: str = ""
+    compression: str = ""
+    network: str = ""
+
+
+def parse(options: Mapping[str, Any] | None) -> tuple[WhatToBuild, HowToBuild]:
+    """Return both halves of ``builder_options``; raise SpecError for an unknown key or a wrong value."""
+    given = dict(options or {})
+    for key in given:
+        if key not in PLAN_KEYS and key not in BUILD_KEYS:
+            hint = fields.choice_hint(key, [*PLAN_KEYS, *BUILD_KEYS])
+            raise SpecError(f"builder_options.{key}: is not a builder option", path=f"builder_options.{key}", hint=hint)
+    what = WhatToBuild(
+        user=_given(given, "user", _user),
+        workdir=_given(given, "workdir", fields.absolute_path),
+        commands_first=_given(given, "commands_first", _boolean) or False,
+        bytecode=given.get("bytecode") is None or _boolean("builder_options.bytecode", given["bytecode"]),
+        labels=tuple(_labels(given.get("labels")).items()),
+    )
+    how = HowToBuild(
+        use_cache=given.get("cache") is None or _boolean("builder_options.cache", given["cache"]),
+        cache_from=_given(given, "cache_from", _lines) or (),
+        cache_to=_given(given, "cache_to", fields.one_line) or "",
+        compression=_given(given, "compression", _one_of(_COMPRESSIONS)) or "",
+        network=_given(given, "network", _one_of(_NETWORKS)) or "",
+    )
+    return what, how
+
+
+def _given(options: Mapping[str, Any], key: str, check: Any) -> Any:
+    value = options.get(key)
+    return None if value is None else check(f"builder_options.{key}", value)
+
+
+def _boolean(path: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise SpecError(f"{path}: must be true or false", path=path)
+    return value
+
+
+def _lines(path: str, value: object) -> tuple[str, ...]:
+    return fields.strings(path, value, fields.one_line) or ()
+
+
+def _one_of(choices: tuple[str, ...]) -> Any:
+    def check(path: str, value: object) -> str:
+        choice = fields.one_line(path, value)
+        if choice not in choices:
+            raise SpecError(
+                f"{path}: is not one of the choices", path=path, hint=fields.choice_hint(choice, list(choices))
+            )
+        return choice
+
+    return check
+
+
+def _user(path: str, value: object) -> str:
+    name = fields.one_line(path, value)
+    # useradd(8): lower-case letters, digits, '_' and '-', 32 characters, not starting with a digit or '-'.
+    if not (set(name) <= _USER_CHARACTERS and len(name) <= 32 and not name[0].isdigit() and name[0] != "-"):
+        raise SpecError(f"{path}: is not a user's name", path=path, hint="lower-case letters, digits, '_' and '-'")
+    return name
+
+
+def _labels(value: object) -> dict[str, str]:
+    path = "builder_options.labels"
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise SpecError(f"{path}: must map names to text", path=path)
+    # OCI Image Specification, annotations.md: keys are not empty; values are text.
+    return {fields.one_line(path, key): fields.text(f"{path}.{key}", value[key]) for key in sorted(value)}

@@ -1,0 +1,197 @@
+"""A build plan and a template to Dockerfile text, with the quoting that keeps user text from becoming an instruction.
+
+Grammar: BuildKit's Dockerfile reference (``ENV``, ``LABEL``, ``COPY`` in JSON form, ``RUN`` with here-documents),
+for the frontend that is built into BuildKit: no ``# syntax`` line, so nothing is pulled to read the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from imagespec.errors import Unsupported
+from imagespec.names import Reference
+from imagespec.plan import (
+    AptInstall,
+    BaseImage,
+    BuildPlan,
+    CopyFiles,
+    PythonEnvironment,
+    PythonPackages,
+    RunCommand,
+    Step,
+)
+
+__all__ = [
+    "BASE_CONTEXT",
+    "UV_CONTEXT",
+    "Rendering",
+    "heredoc_delimiter",
+    "quoted_json",
+    "quoted_value",
+    "quoted_word",
+    "render",
+    "step_folder",
+]
+
+UV_CONTEXT: Final = "imagespec-uv"
+BASE_CONTEXT: Final = "imagespec-base"
+"""The names of the build contexts that a Dockerfile refers to: the uv binaries, and a base that has no public name."""
+
+_WORD = re.compile(r"[A-Za-z0-9_./:@+~-]+")
+# BuildKit reads a Dockerfile line by line, at most 65,535 bytes each (bufio.MaxScanTokenSize).
+_MAX_VALUE_BYTES: Final = 32_000
+_ARGUMENT: Final = "IMAGESPEC_VALUE_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendering:
+    """A Dockerfile, and the build arguments that carry the values which no Dockerfile line can hold."""
+
+    dockerfile: str
+    arguments: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Setting:
+    """A name and its value as they stand in ENV or LABEL; ``argument`` names the ARG that carries the value, or ""."""
+
+    name: str
+    text: str
+    argument: str = ""
+
+
+def render(plan: BuildPlan, template: str, secret_targets: Sequence[str] = ()) -> Rendering:
+    """Return the Dockerfile for a plan; ``secret_targets`` are paths that steps see mounted and no layer keeps.
+
+    Raise Unsupported, naming the field, for a value that has no safe form.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=False,  # noqa: S701  (not HTML: every user value goes through a filter of this module)
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=False,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(_FILTERS)
+    arguments: dict[str, str] = {}
+    text = environment.from_string(template).render(
+        plan=plan,
+        config=plan.config,
+        account=plan.config.account,
+        base=_base(plan),
+        base_id=hashlib.sha256(_base(plan).encode()).hexdigest()[:12],
+        variables=_variables(plan, arguments),
+        labels=[_setting(quoted_value(name), value, arguments) for name, value in plan.config.labels],
+        secrets=[{"id": f"imagespec-secret-{i}", "target": target} for i, target in enumerate(secret_targets)],
+        steps=[_step(index, step) for index, step in enumerate(plan.steps)],
+    )
+    return Rendering(dockerfile=text, arguments=tuple(arguments.items()))
+
+
+def step_folder(index: int) -> str:
+    """Return the folder of the build context that holds what step ``index`` needs."""
+    return f"step-{index}"
+
+
+def quoted_word(text: str) -> str:
+    """Return ``text`` if a Dockerfile reads it as one word; raise Unsupported otherwise."""
+    if _WORD.fullmatch(text) is None:
+        raise Unsupported("dockerfile: a word has characters that it cannot hold", builder="buildkit", field="")
+    return text
+
+
+def quoted_value(text: str) -> str:
+    """Return ``text`` in double quotes, so that ENV and LABEL take it as it is written."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+    return f'"{escaped}"'
+
+
+def quoted_json(items: Sequence[str]) -> str:
+    """Return the JSON form of an instruction's arguments."""
+    return json.dumps(list(items), ensure_ascii=False)
+
+
+def heredoc_delimiter(text: str) -> str:
+    """Return a delimiter that is not a line of ``text``, the same for the same text."""
+    delimiter, lines = "IMAGESPEC", set(text.splitlines())
+    while delimiter in {line.strip() for line in lines}:
+        delimiter = "IMAGESPEC_" + hashlib.sha256((delimiter + text).encode()).hexdigest()[:12].upper()
+    return delimiter
+
+
+_FILTERS: Final[dict[str, Callable[..., Any]]] = {
+    "word": quoted_word,
+    "value": quoted_value,
+    "json": quoted_json,
+    "sh": shlex.quote,
+}
+
+
+def _base(plan: BuildPlan) -> str:
+    return str(Reference.parse(plan.base.reference)) if isinstance(plan.base, BaseImage) else BASE_CONTEXT
+
+
+def _variables(plan: BuildPlan, arguments: dict[str, str]) -> list[_Setting]:
+    names = {name for name, _ in plan.config.env}
+    settings = []
+    if plan.config.path and "PATH" not in names:
+        prefix = ":".join(plan.config.path)
+        settings.append(_Setting(name="PATH", text=f'"{prefix}:$PATH"'))
+    return settings + [_setting(name, value, arguments) for name, value in plan.config.env]
+
+
+def _setting(name: str, value: str, arguments: dict[str, str]) -> _Setting:
+    if value.isprintable() and len(value.encode()) <= _MAX_VALUE_BYTES:
+        return _Setting(name=name, text=quoted_value(value))
+    argument = f"{_ARGUMENT}{len(arguments)}"
+    arguments[argument] = value
+    return _Setting(name=name, text=f'"${{{argument}}}"', argument=argument)
+
+
+def _step(index: int, step: Step) -> Mapping[str, Any]:
+    """Return what the template needs of a step: its fields, its kind and the folder of the build context."""
+    known = {name: getattr(step, name) for name in step.__dataclass_fields__}
+    known |= {"kind": type(step).__name__, "folder": step_folder(index)}
+    if isinstance(step, PythonPackages):
+        known |= _package_files(step)
+    elif isinstance(step, RunCommand):
+        known["delimiter"] = heredoc_delimiter(step.command)
+    elif not isinstance(step, (AptInstall, CopyFiles, PythonEnvironment)):
+        raise Unsupported(
+            "conda_packages: the buildkit builder does not install them yet",
+            builder="buildkit",
+            field="conda_packages",
+            hint="use packages, or a base_image that has them",
+        )
+    return known
+
+
+def _package_files(step: PythonPackages) -> dict[str, Any]:
+    files = ["requirements.txt"] if step.lines or step.options else []
+    if step.lock is not None:
+        if step.lock.kind not in ("uv.lock", "pyproject.toml") and not step.lock.kind.startswith("pylock."):
+            raise Unsupported(
+                f"requirements: the buildkit builder does not install {step.lock.kind} yet",
+                builder="buildkit",
+                field="requirements",
+                hint="uv can export it: uv export --format pylock.toml",
+            )
+        if step.lock.kind != "uv.lock":
+            files.append(step.lock.kind)
+    names = sorted({re.split(r"[^a-z0-9._-]", line, maxsplit=1)[0] for line in step.lines} - {""})
+    replaced = "|".join(re.escape(name) for name in names)
+    return {
+        "lock": step.lock.kind if step.lock else "",
+        "requirement_files": files,
+        "has_constraints": bool(step.constraints),
+        # Lines of `uv pip freeze` that must not become constraints: editable installs, and what is asked for anew.
+        "replaced": rf"^(-e |({replaced})(==| @ ))" if names else "^-e ",
+    }

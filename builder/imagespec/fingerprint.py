@@ -1,0 +1,119 @@
+"""The fingerprint of a plan: a sha256 per named part, a root over them, and the tag text.
+
+The encoding is injective: every value is written with its type and its length, so that no two different plans have
+the same bytes (defects of joined strings cannot happen). The text is ``x1-`` and 160 bits in lower-case base32hex
+(RFC 4648, section 7): legal as an OCI tag and as a Kubernetes label value, also where case is lost.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from imagespec.names import Digest, check_tag
+from imagespec.plan import BuildPlan, CopyFiles, Step
+from imagespec.snapshot import ContextEntry
+
+__all__ = ["Fingerprint", "encode", "fingerprint_of", "tag_of"]
+
+TAG_PREFIX: Final = "x1-"
+ENVIRONMENT_PREFIX: Final = "env-"
+_TAG_BYTES: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """The identity of a plan: the root digest, and the digest of every named part, in the plan's order."""
+
+    digest: Digest
+    parts: tuple[tuple[str, Digest], ...]
+
+    @property
+    def text(self) -> str:
+        """The text that tags carry: ``x1-`` and 32 lower-case base32hex characters."""
+        raw = bytes.fromhex(self.digest.encoded)[:_TAG_BYTES]
+        return TAG_PREFIX + base64.b32hexencode(raw).decode().lower()
+
+
+def fingerprint_of(plan: BuildPlan) -> Fingerprint:
+    """Return the fingerprint of a plan. Equal plans, and only they, have equal fingerprints."""
+    parts = tuple((name, Digest("sha256", hashlib.sha256(encoded).hexdigest())) for name, encoded in _parts(plan))
+    root = hashlib.sha256(encode([[name, digest.encoded] for name, digest in parts])).hexdigest()
+    return Fingerprint(digest=Digest("sha256", root), parts=parts)
+
+
+def tag_of(fingerprint: Fingerprint, tag_format: str | None) -> str:
+    """Return the tag: the fingerprint's text, in the user's format where there is one; raise InvalidReference."""
+    text = fingerprint.text
+    return check_tag(text if tag_format is None else tag_format.replace("{spec_hash}", text))
+
+
+def _parts(plan: BuildPlan) -> list[tuple[str, bytes]]:
+    parts = [
+        ("recipe", encode(plan.recipe)),
+        ("base", encode(plan.base)),
+        ("tools", encode(plan.tools)),
+        ("platforms", encode([str(platform) for platform in plan.platforms])),
+    ]
+    parts += [(f"steps[{index}] {_title(step)}", _step(step)) for index, step in enumerate(plan.steps)]
+    parts += [(f"config.{name}", encode(value)) for name, value in _fields(plan.config)]
+    return parts
+
+
+def _title(step: Step) -> str:
+    return type(step).__name__
+
+
+def _step(step: Step) -> bytes:
+    if not isinstance(step, CopyFiles):
+        return encode(step)
+    # A tree may hold 100,000 entries: they are hashed one by one, and only the digest is kept.
+    tree = hashlib.sha256()
+    for entry in step.entries:
+        tree.update(_entry(entry))
+    return encode(["CopyFiles", step.destination, len(step.entries), tree.digest()])
+
+
+def _entry(entry: ContextEntry) -> bytes:
+    content = entry.digest.encoded if entry.digest else ""
+    return encode([entry.kind.value, entry.path, entry.executable, content, entry.target])
+
+
+def encode(value: Any) -> bytes:
+    """Return the injective encoding of plain data, enumerations and dataclasses; raise TypeError for anything else."""
+    if isinstance(value, Enum):
+        return _framed(b"E", encode([type(value).__name__, value.name]))
+    if value is None or isinstance(value, (bool, int, str, bytes)):
+        return _scalar(value)
+    if isinstance(value, (list, tuple)):
+        return _framed(b"L", b"".join(encode(item) for item in value))
+    if isinstance(value, Mapping):
+        return _framed(b"M", b"".join(encode(key) + encode(value[key]) for key in sorted(value)))
+    if dataclasses.is_dataclass(value):
+        return _framed(b"D", encode([type(value).__name__, *([name, item] for name, item in _fields(value))]))
+    raise TypeError(f"no encoding for {type(value).__name__}")
+
+
+def _scalar(value: bool | int | str | bytes | None) -> bytes:
+    if value is None:
+        return _framed(b"N", b"")
+    if isinstance(value, bool):
+        return _framed(b"B", b"1" if value else b"0")
+    if isinstance(value, int):
+        return _framed(b"I", str(value).encode())
+    if isinstance(value, str):
+        return _framed(b"S", value.encode())
+    return _framed(b"Y", value)
+
+
+def _framed(kind: bytes, data: bytes) -> bytes:
+    return b"%s%d:%s" % (kind, len(data), data)
+
+
+def _fields(value: Any) -> list[tuple[str, Any]]:
+    return [(one.name, getattr(value, one.name)) for one in dataclasses.fields(value)]

@@ -1,0 +1,326 @@
+"""From a declaration and a snapshot to a build plan: the only way there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import replace
+from typing import Final
+
+from imagespec import builder_options
+from imagespec.builder_options import WhatToBuild
+from imagespec.errors import InputMissing, SpecError
+from imagespec.names import Reference
+from imagespec.oci import Platform, canonical_json, digest_of
+from imagespec.plan import (
+    RECIPE,
+    Account,
+    AptInstall,
+    Base,
+    BaseImage,
+    BaseLayout,
+    BaseParent,
+    BuildPlan,
+    CondaInstall,
+    CopyFiles,
+    ImageConfig,
+    Parent,
+    PythonEnvironment,
+    PythonPackages,
+    RunCommand,
+    Step,
+    Tools,
+)
+from imagespec.snapshot import ContextEntry, EntryKind, LockFiles, RequirementLines, Snapshot
+from imagespec.spec import Declaration
+
+__all__ = ["DEFAULT_PYTHON", "VENV", "default_base", "make_plan", "spec_id"]
+
+VENV: Final = "/opt/venv"
+DEFAULT_PYTHON: Final = "3.13"
+DEFAULT_PLATFORM: Final = "linux/amd64"
+DEFAULT_WORKDIR: Final = "/root"
+DEFAULT_USER: Final = "flytekit"
+_USER_ID: Final = 1000
+
+_TOOL_KEYS: Final = ("uv_image", "micromamba_image")
+_LOCK_KINDS_WITH_PROJECT: Final = ("uv.lock", "poetry.lock")
+_CREDENTIALS: Final = re.compile(r"://[^/?#\s]*@")
+
+
+def make_plan(
+    declaration: Declaration, snapshot: Snapshot, parent: Parent | None = None, *, image_id: str = ""
+) -> BuildPlan:
+    """Return the plan of a declaration, given what the disk said; ``parent`` when its base is an ImageSpec.
+
+    ``image_id`` replaces the declaration's own id in the image's environment (flytekit's id, where it asks).
+    Raise SpecError, naming the field, for what no builder could carry out.
+    """
+    _refuse_unusable(declaration)
+    what, _ = builder_options.parse(declaration.builder_options)
+    config = _config(declaration, what, parent, image_id or spec_id(declaration))
+    tools = _tools(declaration)
+    before = _environment_steps(declaration, snapshot, what, parent, tools)
+    copies = _copies(snapshot, config.workdir)
+    commands = tuple(RunCommand(command=command) for command in declaration.commands or ())
+    code: tuple[Step, ...] = (*commands, *copies) if what.commands_first else (*copies, *commands)
+    return BuildPlan(
+        recipe=RECIPE,
+        base=_base(declaration, snapshot, parent),
+        tools=tools,
+        steps=(*before, *code),
+        config=config,
+        platforms=_platforms(declaration, parent),
+    )
+
+
+def spec_id(declaration: Declaration) -> str:
+    """Return the declaration's own identity: 22 characters, a pure function of the declared fields.
+
+    Not in it: name, registry and where files lie or what they hold, so that the same declaration evaluated inside
+    its own image gives the same id; nor anything that does not change the image.
+    """
+    left_out = {
+        *("name", "registry", "registry_config", "builder", "tag_format", "pip_secret_mounts", "runtime_packages"),
+        *("requirements", "source_root", "builder_options", "platform"),
+    }
+    declared: dict[str, object] = {}
+    for name, value in declaration.declared().items():
+        if name in left_out:
+            continue
+        if name in ("packages", "conda_packages", "apt_packages"):
+            value = sorted(set(value))
+        elif name == "base_image":
+            value = (
+                spec_id(value)
+                if isinstance(value, Declaration)
+                else value.partition(":")[0]
+                if _is_layout(value)
+                else value
+            )
+        elif name == "source_copy_mode":
+            value = value.name
+        elif name in ("env", "builder_config"):
+            value = _plain(value)
+        declared[name] = value
+    return digest_of(canonical_json(declared)).encoded[:22]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    items = getattr(value, "items", None)
+    return {key: _plain(item) for key, item in items()} if items is not None else value
+
+
+def _is_layout(base_image: str) -> bool:
+    return base_image.startswith("oci-layout:")
+
+
+def _refuse_unusable(declaration: Declaration) -> None:
+    for name in ("cuda", "cudnn"):
+        if getattr(declaration, name) is not None:
+            raise SpecError(
+                f"{name}: is not installed by any builder",
+                path=name,
+                hint="GPU packages on the index bring their own CUDA; for system libraries use a base_image with CUDA "
+                "in it, or conda_channels=['nvidia'] with conda_packages",
+            )
+
+
+def _base(declaration: Declaration, snapshot: Snapshot, parent: Parent | None) -> Base:
+    base = declaration.base_image
+    if isinstance(base, Declaration):
+        if parent is None:
+            raise SpecError("base_image: its own plan is missing", path="base_image")
+        return BaseParent(fingerprint=parent.fingerprint)
+    if base is None:
+        return BaseImage(reference=default_base(declaration.python_version or DEFAULT_PYTHON))
+    if _is_layout(base):
+        if snapshot.base_digest is None:
+            raise InputMissing("base_image: no such OCI layout", path=base, hint="give oci-layout:PATH[:tag]")
+        return BaseLayout(digest=snapshot.base_digest)
+    return BaseImage(reference=base)
+
+
+def default_base(python_version: str) -> str:
+    """Return the official slim Python image of this version: Debian 12 up to 3.12, Debian 13 from 3.13 on."""
+    minor = int(python_version.split(".")[1])
+    suite = "bookworm" if minor <= 12 else "trixie"
+    return str(Reference.parse(f"python:{python_version}-slim-{suite}"))
+
+
+def _tools(declaration: Declaration) -> Tools:
+    given = dict(declaration.builder_config or {})
+    for key, value in given.items():
+        path = f"builder_config.{key}"
+        if key not in _TOOL_KEYS:
+            raise SpecError(f"{path}: is not a tool", path=path, hint=f"one of: {', '.join(_TOOL_KEYS)}")
+        if not isinstance(value, str):
+            raise SpecError(f"{path}: must be an image reference", path=path)
+        given[key] = str(Reference.parse(value))
+    return replace(Tools(), **given)
+
+
+def _platforms(declaration: Declaration, parent: Parent | None) -> tuple[Platform, ...]:
+    asked = tuple(Platform.parse(one) for one in declaration.platform.split(",")) if declaration.platform else None
+    if parent is None:
+        return asked or (Platform.parse(DEFAULT_PLATFORM),)
+    missing = [str(one) for one in asked or () if one not in parent.plan.platforms]
+    if missing:
+        raise SpecError(
+            f"platform: base_image is not built for {', '.join(missing)}",
+            path="platform",
+            hint="give base_image the same platform",
+        )
+    return asked or parent.plan.platforms
+
+
+def _config(declaration: Declaration, what: WhatToBuild, parent: Parent | None, image_id: str) -> ImageConfig:
+    inherited = parent.plan.config if parent else None
+    workdir = what.workdir or (inherited.workdir if inherited else DEFAULT_WORKDIR)
+    env = dict(declaration.env or {})
+    if inherited is None or what.workdir is not None:
+        env.setdefault("PYTHONPATH", workdir)
+    return ImageConfig(
+        env=tuple(sorted(env.items())),
+        path=() if parent else (f"{VENV}/bin",),
+        entrypoint=None if declaration.entrypoint is None else tuple(declaration.entrypoint),
+        account=inherited.account if inherited and what.user is None else _account(what.user or DEFAULT_USER),
+        workdir=workdir,
+        labels=what.labels,
+        image_id=image_id,
+    )
+
+
+def _account(name: str) -> Account:
+    if name == "root":
+        return Account(name="root", uid=0, gid=0, home="/root")
+    return Account(name=name, uid=_USER_ID, gid=_USER_ID, home=f"/home/{name}")
+
+
+def _environment_steps(
+    declaration: Declaration, snapshot: Snapshot, what: WhatToBuild, parent: Parent | None, tools: Tools
+) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    if declaration.apt_packages:
+        steps.append(AptInstall(packages=tuple(sorted(set(declaration.apt_packages)))))
+    conda = _conda(declaration, snapshot)
+    if conda is not None:
+        steps.append(conda)
+    if parent is None:
+        steps.append(_environment(declaration, tools))
+    elif declaration.python_exec or declaration.python_version not in (None, _python_of(parent.plan)):
+        field = "python_exec" if declaration.python_exec else "python_version"
+        raise SpecError(f"{field}: base_image has its own Python", path=field, hint=f"set {field} on the base_image")
+    packages = _packages(declaration, snapshot, what, parent)
+    if packages is not None:
+        steps.append(packages)
+    return tuple(steps)
+
+
+def _python_of(plan: BuildPlan) -> str | None:
+    environments = [step for step in plan.steps if isinstance(step, PythonEnvironment)]
+    return environments[-1].version or None if environments else None
+
+
+def _conda(declaration: Declaration, snapshot: Snapshot) -> CondaInstall | None:
+    if not declaration.conda_packages:
+        if declaration.conda_channels:
+            raise SpecError("conda_channels: no conda_packages to take from them", path="conda_channels")
+        return None
+    if declaration.python_exec:
+        raise SpecError(
+            "python_exec: conda_packages bring their own Python", path="python_exec", hint="set one of them"
+        )
+    return CondaInstall(
+        packages=tuple(sorted(set(declaration.conda_packages))),
+        channels=tuple(declaration.conda_channels or ("conda-forge",)),
+        python_version=declaration.python_version or DEFAULT_PYTHON,
+    )
+
+
+def _environment(declaration: Declaration, tools: Tools) -> PythonEnvironment:
+    version = declaration.python_version or ""
+    if declaration.base_image is None:
+        version = version or DEFAULT_PYTHON
+    return PythonEnvironment(
+        prefix=VENV,
+        version=version,
+        executable=declaration.python_exec or "",
+        system_site_packages=declaration.base_image is not None,
+        pip=tools.pip,
+        index=declaration.pip_index or "",
+        extra_indexes=tuple(declaration.pip_extra_index_url or ()),
+    )
+
+
+def _packages(
+    declaration: Declaration, snapshot: Snapshot, what: WhatToBuild, parent: Parent | None
+) -> PythonPackages | None:
+    listed, required = tuple(declaration.packages or ()), snapshot.requirements
+    if not listed and required is None:
+        return None
+    if isinstance(required, LockFiles):
+        if listed and required.kind in _LOCK_KINDS_WITH_PROJECT:
+            raise SpecError(
+                f"packages: cannot be added to {required.kind}",
+                path="packages",
+                hint="add them to the project and lock it again, or build an image on top with base_image",
+            )
+        required_lines, lock = RequirementLines(), required
+    else:
+        required_lines, lock = required or RequirementLines(), None
+    return PythonPackages(
+        prefix=VENV,
+        lines=tuple(sorted({*listed, *required_lines.lines})),
+        constraints=tuple(sorted(set(required_lines.constraints))),
+        options=required_lines.options,
+        lock=lock,
+        index=declaration.pip_index or "",
+        extra_indexes=tuple(declaration.pip_extra_index_url or ()),
+        arguments=_arguments(declaration.pip_extra_args),
+        keep_installed=parent is not None,
+        bytecode=what.bytecode,
+    )
+
+
+def _arguments(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    if _CREDENTIALS.search(text):
+        raise SpecError(
+            "pip_extra_args: holds credentials, which would end up in image history and logs",
+            path="pip_extra_args",
+            hint="mount them with pip_secret_mounts, for example a .netrc file",
+        )
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise SpecError(
+            f"pip_extra_args: {str(error).lower()}", path="pip_extra_args", hint="close the quotes"
+        ) from error
+
+
+def _copies(snapshot: Snapshot, workdir: str) -> tuple[CopyFiles, ...]:
+    """One step for all trees: a path that two of them select is the later one's."""
+    entries: dict[str, ContextEntry] = {}
+    for tree in snapshot.trees:
+        entries.update((entry.path, entry) for entry in tree.entries)
+    if len(snapshot.trees) > 1:
+        entries = _merged(entries)
+    kept = tuple(entry for _, entry in sorted(entries.items()))
+    return (CopyFiles(destination=workdir, entries=kept),) if kept else ()
+
+
+def _merged(entries: dict[str, ContextEntry]) -> dict[str, ContextEntry]:
+    """Return the entries without empty folders that another tree fills; raise SpecError for a file used as a folder."""
+    filled: set[str] = set()
+    for path in entries:
+        parts = path.split("/")
+        filled.update("/".join(parts[:count]) for count in range(1, len(parts)))
+    for path in sorted(filled & entries.keys()):
+        kind = entries[path].kind
+        if kind is not EntryKind.FOLDER:
+            raise SpecError(f"copy: {path!r} is a {kind.value} in one place and a folder in another", path="copy")
+    return {path: entry for path, entry in entries.items() if path not in filled}

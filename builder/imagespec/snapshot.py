@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from imagespec.names import Digest
 
-__all__ = ["ContextEntry", "EntryKind", "Files", "LockFiles", "RequirementLines", "Snapshot", "TextFile", "Tree"]
+__all__ = [
+    "ContextEntry",
+    "EntryKind",
+    "Files",
+    "LocalProject",
+    "LockFiles",
+    "RequirementLines",
+    "Snapshot",
+    "TextFile",
+    "Tree",
+]
 
 
 class EntryKind(Enum):
@@ -19,16 +29,23 @@ class EntryKind(Enum):
     LINK = "link"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextEntry:
-    """One path to copy: ``path`` is relative, with '/'; ``digest`` is of a file's content; ``target`` a link's text."""
+class ContextEntry(NamedTuple):
+    """One path to copy: ``path`` is relative, with '/'; ``sha256`` is of a file's content; ``target`` is a link's text.
+
+    A plain tuple with the digest's 32 raw bytes, since a tree may hold 100,000 of them.
+    """
 
     path: str
     kind: EntryKind
     executable: bool = False
     size_bytes: int = 0
-    digest: Digest | None = None
+    sha256: bytes = b""
     target: str = ""
+
+    @property
+    def digest(self) -> Digest | None:
+        """The digest of a file's content; None for folders and links."""
+        return Digest("sha256", self.sha256.hex()) if self.sha256 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +65,27 @@ class TextFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LocalProject:
+    """A requirement that is a folder or an archive here: ``-e ./lib`` or ``./dist/a.whl``.
+
+    ``path`` is relative to the folder of the requirements file; entries are relative to the same folder.
+    """
+
+    path: str
+    editable: bool = False
+    extras: tuple[str, ...] = ()
+    marker: str = ""
+    entries: tuple[ContextEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequirementLines:
     """A requirements.txt with its nested files: normalised lines, each set sorted; options keep their order."""
 
     lines: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    projects: tuple[LocalProject, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,12 @@
+"""Entry of the test-bed: ``python3 testdata/testbed/bed.py up|down|status|env``. See README.md beside it."""
+
+import sys
+from pathlib import Path
+
+# Run as a script, this folder is first on the path, and its modules' names are plain ones: make it a package instead.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from testbed.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

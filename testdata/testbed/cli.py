@@ -1,0 +1,160 @@
+"""The commands: up, down, status, env."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+
+from testbed import bases, engine, processes, registry, state
+from testbed.common import (
+    Paths,
+    TestbedError,
+    locked,
+    paths_from_environment,
+    remove_folder,
+    say,
+    timed,
+)
+from testbed.layout import Layout
+from testbed.registry_client import has, push
+from testbed.state import Running, State
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one command; 0 when done, 1 when it could not be done, 3 when the bed is not up."""
+    options = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        paths = paths_from_environment()
+        code: int = options.command(paths, options)
+        return code
+    except TestbedError as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted; what was brought up before is left as it is: `bed.py down` ends it")
+        return 130
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bed.py", description="A Docker engine, registries and base images for tests.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    up = commands.add_parser("up", help="bring everything up, or answer at once when it is")
+    up.add_argument("--without-engine", action="store_true", help="only registries and base images")
+    up.add_argument("--keep", action="store_true", help="keep the engine's images of the last time")
+    up.add_argument("--json", action="store_true", help="print where everything is, as JSON")
+    up.set_defaults(command=_up)
+    down = commands.add_parser("down", help="end what this bed started, and nothing else")
+    down.add_argument("--keep", action="store_true", help="keep the engine's images for `up --keep`")
+    down.set_defaults(command=_down)
+    status = commands.add_parser("status", help="say what is up")
+    status.set_defaults(command=_status)
+    env = commands.add_parser("env", help="print shell exports for using the bed")
+    env.add_argument("--json", action="store_true", help="print JSON instead")
+    env.set_defaults(command=_env)
+    return parser
+
+
+def _up(paths: Paths, options: argparse.Namespace) -> int:
+    with locked(paths.lock):
+        with timed("up"):
+            current = _bring_up(paths, with_engine=not options.without_engine, keep=options.keep)
+    if options.json:
+        print(json.dumps(state.as_json(paths, current), indent=1))
+    return 0
+
+
+def _bring_up(paths: Paths, *, with_engine: bool, keep: bool) -> State:
+    current = state.load(paths)
+    chosen, layouts = _fill_cache(paths, with_engine=with_engine)
+    if chosen is not None:
+        if chosen.private and not keep and not engine.answers(chosen.host):
+            engine.stop(paths)
+            engine.forget(paths)
+        current = current.with_(docker_host=chosen.host, path=engine.start(paths, chosen))
+        state.save(paths, current)
+    return _registries(paths, current, layouts)
+
+
+def _fill_cache(paths: Paths, *, with_engine: bool) -> tuple[engine.Engine | None, dict[str, Layout]]:
+    """Everything fetched or made that is not there yet, one bed at a time."""
+    with locked(paths.cache_lock):
+        _tidy(paths)
+        with ThreadPoolExecutor(1) as beside:
+            choosing = beside.submit(engine.choose, paths) if with_engine else None
+            layouts = bases.ensure(paths)
+            return (choosing.result() if choosing else None), layouts
+
+
+def _tidy(paths: Paths) -> None:
+    """Ends and deletes what a killed run left half-made."""
+    processes.stop(processes.owned(processes.mark(paths.cache, "make")), grace_s=2)
+    paths.tmp.mkdir(parents=True, exist_ok=True)
+    for leftover in paths.tmp.iterdir():
+        remove_folder(leftover)
+
+
+def _registries(paths: Paths, current: State, layouts: dict[str, Layout]) -> State:
+    """Both registries up, with every base in them."""
+    for part in (registry.OPEN, registry.WITH_PASSWORD):
+        attribute = part.replace("-", "_")
+        running: Running | None = getattr(current, attribute)
+        if running is None or not running.is_up:
+            started = registry.start(paths, part)
+            running = Running(registry=started.registry, process=started.process)
+            current = current.with_(**{attribute: running})
+            state.save(paths, current)
+        for base in bases.BASES:
+            layout = layouts[base.key]
+            if not has(running.registry, base.name, base.tag, layout.top()["digest"]):
+                push(layout, running.registry, base.name, base.tag)
+    return current
+
+
+def _down(paths: Paths, options: argparse.Namespace) -> int:
+    with locked(paths.lock), timed("down"):
+        for part in (registry.OPEN, registry.WITH_PASSWORD):
+            registry.stop(paths, part)
+        engine.stop(paths)
+        paths.state.unlink(missing_ok=True)
+        remove_folder(paths.run)
+        if not options.keep:
+            remove_folder(paths.data)
+    return 0
+
+
+def _status(paths: Paths, options: argparse.Namespace) -> int:
+    current = state.load(paths)
+    parts = {
+        "engine": current.docker_host is not None and engine.answers(current.docker_host),
+        "registry": current.registry is not None and current.registry.is_up,
+        "registry with a password": current.auth_registry is not None and current.auth_registry.is_up,
+    }
+    where = {
+        "engine": current.docker_host,
+        "registry": current.registry and current.registry.registry.host,
+        "registry with a password": current.auth_registry and current.auth_registry.registry.host,
+    }
+    for name, is_up in parts.items():
+        print(f"{name}: {f'up at {where[name]}' if is_up else 'down'}")
+    print(f"kept in {paths.root}" + (f", downloads in {paths.cache}" if paths.cache != paths.root else ""))
+    return 0 if parts["registry"] and parts["registry with a password"] else 3
+
+
+def _env(paths: Paths, options: argparse.Namespace) -> int:
+    current = state.load(paths)
+    if current.registry is None or current.auth_registry is None or not current.registry.is_up:
+        say("not up: run `bed.py up` first")
+        return 3
+    value = state.as_json(paths, current)
+    print(json.dumps(value, indent=1) if options.json else state.as_shell(value))
+    return 0

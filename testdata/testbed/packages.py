@@ -1,0 +1,221 @@
+"""Debian's packages, taken from the machine's own mirror and unpacked into a folder of ours.
+
+apt runs with its own settings, lists and caches; nothing of the machine's apt or dpkg is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.common import Paths, TestbedError, remove_folder, say, timed
+from testbed.processes import MARK, mark
+
+#: The release whose engine is recent enough (26.1) and still runs on Debian 12.
+ENGINE_SUITE = "trixie"
+#: The releases base images are made of.
+BASE_SUITES = ("bookworm", "trixie")
+
+ENGINE = (
+    f"docker.io/{ENGINE_SUITE}",
+    f"docker-cli/{ENGINE_SUITE}",
+    f"docker-buildx/{ENGINE_SUITE}",
+    f"containerd/{ENGINE_SUITE}",
+    "runc",
+    "tini",
+    "iptables",
+    "libxtables12",
+    "libnftnl11",
+    "libmnl0",
+    "libnetfilter-conntrack3",
+    "libnfnetlink0",
+    "libip4tc2",
+    "libip6tc2",
+)
+REGISTRY = ("docker-registry",)
+DEBOOTSTRAP = ("mmdebstrap",)
+
+_listing = threading.Lock()
+_KEYRINGS = ("debian-archive-keyring.gpg", "debian-archive-keyring.pgp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """Where this machine gets Debian from, and which release it is."""
+
+    uri: str
+    codename: str
+
+
+def is_debian() -> bool:
+    return "debian" in _os_release().get("ID", "").split() and Path("/usr/bin/dpkg-deb").exists()
+
+
+def find_mirror() -> Mirror:
+    """The mirror named in the machine's own apt sources; raises TestbedError when there is none."""
+    codename = _os_release().get("VERSION_CODENAME", "")
+    for uri, suites in _sources():
+        if codename in suites and uri.startswith(("http://", "https://", "file:")):
+            return Mirror(uri=uri, codename=codename)
+    raise TestbedError(
+        f"no mirror of Debian {codename or '(release unknown)'} in /etc/apt: add one, or start a Docker engine yourself"
+    )
+
+
+def _os_release() -> dict[str, str]:
+    try:
+        lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    pairs = (line.partition("=") for line in lines if "=" in line)
+    return {key: value.strip().strip('"') for key, _, value in pairs}
+
+
+def _sources() -> Iterator[tuple[str, list[str]]]:
+    """(address, suites) of every enabled source, in both of apt's formats."""
+    parts = Path("/etc/apt/sources.list.d")
+    for path in [Path("/etc/apt/sources.list"), *sorted(parts.glob("*.list"))]:
+        if path.exists():
+            yield from _one_line_sources(path.read_text(encoding="utf-8"))
+    for path in sorted(parts.glob("*.sources")):
+        yield from _deb822_sources(path.read_text(encoding="utf-8"))
+
+
+def _one_line_sources(text: str) -> Iterator[tuple[str, list[str]]]:
+    for line in text.splitlines():
+        found = re.match(r"\s*deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)", line)
+        if found:
+            yield found[1], [found[2]]
+
+
+def _deb822_sources(text: str) -> Iterator[tuple[str, list[str]]]:
+    for stanza in re.split(r"\n\s*\n", text):
+        lines = (line.partition(":") for line in stanza.splitlines() if not line.startswith(("#", " ", "\t")))
+        fields = {key.strip().lower(): value.split() for key, _, value in lines}
+        if "deb" in fields.get("types", []) and fields.get("enabled", ["yes"]) != ["no"]:
+            for uri in fields.get("uris", []):
+                yield uri, fields.get("suites", [])
+
+
+def keyring(paths: Paths) -> Path:
+    """The keys that Debian's releases are checked with: the ones fetched by us if we had to, else the machine's."""
+    fetched = paths.tools / "keyring"
+    for folder in (fetched, Path("/")):
+        for name in _KEYRINGS:
+            if (path := folder / "usr/share/keyrings" / name).exists():
+                return path
+    raise TestbedError("no keys to check Debian's packages with: install the package debian-archive-keyring")
+
+
+def ensure(paths: Paths, name: str, wanted: Sequence[str]) -> Path:
+    """The folder with these packages unpacked, made now unless it was before."""
+    stamp = hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:8]
+    target = paths.tools / f"{name}-{stamp}"
+    if target.exists():
+        return target
+    with _listing:
+        _ensure_lists(paths, find_mirror())
+    with tempfile.TemporaryDirectory(dir=paths.tmp) as scratch:
+        archives = Path(scratch, "debs")
+        archives.mkdir()
+        with timed(f"downloading {', '.join(w.partition('/')[0] for w in wanted)} from Debian"):
+            apt_get(paths, "download", *wanted, cwd=archives)
+        _unpack(sorted(archives.glob("*.deb")), Path(scratch, "root"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(Path(scratch, "root"), target)
+    return target
+
+
+def _unpack(archives: Sequence[Path], folder: Path) -> None:
+    folder.mkdir()
+
+    def one(archive: Path) -> None:
+        name, version = archive.name.split("_")[:2]
+        with timed(f"unpacking {name} {version.replace('%3a', ':')}"):
+            subprocess.run(["dpkg-deb", "-x", str(archive), str(folder)], check=True)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(one, archives))
+
+
+def apt_get(paths: Paths, *arguments: str, cwd: Path | None = None) -> None:
+    """Runs apt-get on our own lists; raises TestbedError with what it said when it fails."""
+    env = {**os.environ, "APT_CONFIG": str(paths.cache / "apt/apt.conf"), "LC_ALL": "C"}
+    env[MARK] = mark(paths.cache, "make")
+    done = subprocess.run(
+        ["apt-get", "-q", *arguments], env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    said = done.stdout + done.stderr
+    if done.returncode != 0 or "\nW: Failed to fetch" in said or "\nW: GPG error" in said:
+        last = "\n  ".join(said.strip().splitlines()[-12:])
+        raise TestbedError(f"apt-get {arguments[0]} failed (is the network there?):\n  {last}")
+
+
+def _ensure_lists(paths: Paths, mirror: Mirror) -> None:
+    """Fetches the lists of packages once per cache; with newer keys when the machine's do not know the newest release."""
+    marker = paths.cache / "apt/fetched"
+    if marker.exists():
+        return
+    suites = sorted({mirror.codename, *BASE_SUITES})
+    with timed(f"fetching the package lists of Debian {', '.join(suites)}"):
+        _configure(paths, mirror, suites)
+        try:
+            apt_get(paths, "update")
+        except TestbedError as error:
+            if "NO_PUBKEY" not in str(error) and "not signed" not in str(error):
+                raise
+            _fetch_keyring(paths, mirror)
+            _configure(paths, mirror, suites)
+            apt_get(paths, "update")
+    marker.touch()
+
+
+def _fetch_keyring(paths: Paths, mirror: Mirror) -> None:
+    """Debian's current keys, out of a package checked with the keys of the machine: the chain is not broken."""
+    say("the machine's keys do not know a newer Debian release: fetching the newer keys, checked with the ones at hand")
+    _configure(paths, mirror, [mirror.codename, f"{mirror.codename}-updates"])
+    apt_get(paths, "update")
+    with tempfile.TemporaryDirectory(dir=paths.tmp) as scratch:
+        apt_get(paths, "download", "debian-archive-keyring", cwd=Path(scratch))
+        _unpack(list(Path(scratch).glob("*.deb")), Path(scratch, "root"))
+        remove_folder(paths.tools / "keyring")
+        paths.tools.mkdir(parents=True, exist_ok=True)
+        os.rename(Path(scratch, "root"), paths.tools / "keyring")
+
+
+def _configure(paths: Paths, mirror: Mirror, suites: Sequence[str]) -> None:
+    """Writes apt's settings: the machine's own for fetching (proxies, clocks), ours for everything else."""
+    home = paths.cache / "apt"
+    for folder in ("etc/sources.list.d", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"):
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    (home / "status").touch()
+    (home / "etc/sources.list.d/bed.sources").write_text(
+        f"Types: deb\nURIs: {mirror.uri}\nSuites: {' '.join(suites)}\nComponents: main\nSigned-By: {keyring(paths)}\n",
+        encoding="utf-8",
+    )
+    others = [suite for suite in suites if not suite.startswith(mirror.codename)]
+    (home / "etc/preferences.d/bed").write_text(
+        "\n".join(f"Package: *\nPin: release n={suite}\nPin-Priority: 50\n" for suite in others), encoding="utf-8"
+    )
+    fetching = subprocess.run(["apt-config", "dump", "Acquire"], check=True, capture_output=True, text=True).stdout
+    settings = {
+        "Dir::State": home / "state",
+        "Dir::State::status": home / "status",
+        "Dir::Cache": home / "cache",
+        "Dir::Etc": home / "etc",
+        "Dir::Etc::sourcelist": "/dev/null",
+        "Dir::Etc::parts": "/dev/null",
+        "Dir::Etc::main": "/dev/null",
+        "APT::Sandbox::User": "root",
+        "Acquire::Languages": "none",
+    }
+    lines = [f'{key} "{value}";' for key, value in settings.items()]
+    (home / "apt.conf").write_text(fetching + "\n".join(lines) + "\n", encoding="utf-8")

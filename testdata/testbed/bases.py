@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from testbed import hub, packages
+from testbed import hub, packages, processes
 from testbed.common import Paths, TestbedError, architecture, say, timed
 from testbed.layout import EPOCH_S, Extra, Layout, put_image
 from testbed.processes import MARK, mark
@@ -55,7 +56,7 @@ def ensure(paths: Paths) -> dict[str, Layout]:
         paths.layouts.mkdir(parents=True, exist_ok=True)
         if hub.answers():
             for base in missing:
-                _place(paths, base, lambda layout, base=base: hub.mirror(layout, base.name, base.tag, architecture()))
+                _place(paths, base, functools.partial(hub.mirror, base.name, base.tag, architecture()))
         elif packages.is_debian():
             _make_all(paths, missing)
         else:
@@ -70,17 +71,21 @@ def _make_all(paths: Paths, missing: Sequence[Base]) -> None:
     say(f"Docker Hub does not answer: making {len(missing)} base images of Debian's packages (half a minute)")
     tools = packages.ensure(paths, "mmdebstrap", packages.DEBOOTSTRAP)
     with ThreadPoolExecutor(len(missing)) as pool:
-        list(pool.map(lambda base: _place(paths, base, lambda layout: _make(paths, base, layout, tools)), missing))
+        try:
+            list(pool.map(lambda base: _place(paths, base, functools.partial(_make, paths, base, tools)), missing))
+        except BaseException:  # interrupted, or one failed: do not wait for the others
+            processes.stop(processes.owned(mark(paths.cache, "make")), grace_s=5)
+            raise
 
 
-def _place(paths: Paths, base: Base, fill: hub.Fill) -> None:
+def _place(paths: Paths, base: Base, fill: Callable[[Layout], None]) -> None:
     """Has the layout filled in a temporary folder, and puts it in place whole."""
     with timed(f"{base.name}:{base.tag}"), tempfile.TemporaryDirectory(dir=paths.tmp) as scratch:
         fill(Layout(Path(scratch, "layout")))
         os.rename(Path(scratch, "layout"), paths.layouts / base.folder_name)
 
 
-def _make(paths: Paths, base: Base, layout: Layout, tools: Path) -> None:
+def _make(paths: Paths, base: Base, tools: Path, layout: Layout) -> None:
     """Runs mmdebstrap and writes what comes out of it as an image."""
     mirror = packages.find_mirror()
     env = {
@@ -91,7 +96,7 @@ def _make(paths: Paths, base: Base, layout: Layout, tools: Path) -> None:
         "TMPDIR": str(paths.tmp),
         MARK: mark(paths.cache, "make"),
     }
-    argv = _mmdebstrap(base, tools, str(packages.keyring(paths)), mirror.uri)
+    argv = _mmdebstrap(paths, base, tools, mirror.uri)
     with tempfile.TemporaryFile(dir=paths.tmp) as said:
         with subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said) as run:
             assert run.stdout is not None
@@ -110,7 +115,7 @@ def _tail(said: IO[bytes]) -> str:
     return "\n  ".join(said.read().decode(errors="replace").strip().splitlines()[-15:])
 
 
-def _mmdebstrap(base: Base, tools: Path, keyring: str, mirror: str) -> list[str]:
+def _mmdebstrap(paths: Paths, base: Base, tools: Path, mirror: str) -> list[str]:
     include = ["passwd", "login", *(_PYTHON if base.python else ())]
     hooks = []
     if base.suite == "bookworm":  # without these two, merging /usr brings a whole perl
@@ -122,9 +127,10 @@ def _mmdebstrap(base: Base, tools: Path, keyring: str, mirror: str) -> list[str]
         "--variant=apt",
         "--format=tar",
         "--components=main",
-        f"--keyring={keyring}",
+        f"--keyring={packages.keyring(paths)}",
         f"--include={','.join(include)}",
         "--aptopt=Acquire::Languages=none",
+        f"--aptopt={packages.fetching_settings(paths)}",
         "--dpkgopt=force-unsafe-io",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
         *hooks,

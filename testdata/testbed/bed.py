@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-# Run as a script, this folder is first on the path, and its modules' names are plain ones: make it a package instead.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+# Run as a script, it finds its modules as a package, whatever the working directory.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from testbed.cli import main
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-import sys
+import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
-from testbed import bases, engine, processes, registry, state
+from testbed import bases, daemon, engine, processes, registry, registry_container, state
 from testbed.common import (
     Paths,
     TestbedError,
@@ -21,8 +21,9 @@ from testbed.common import (
     timed,
 )
 from testbed.layout import Layout
+from testbed.registry import Running
 from testbed.registry_client import has, push
-from testbed.state import Running, State
+from testbed.state import State
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         paths = paths_from_environment()
         code: int = options.command(paths, options)
         return code
-    except TestbedError as error:
+    except (TestbedError, OSError, subprocess.SubprocessError) as error:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
@@ -46,7 +47,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bed.py", description="A Docker engine, registries and base images for tests.")
+    parser = argparse.ArgumentParser(prog="bed.py", description="A Docker engine, registries and base images.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     up = commands.add_parser("up", help="bring everything up, or answer at once when it is")
     up.add_argument("--without-engine", action="store_true", help="only registries and base images")
@@ -65,9 +66,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(paths: Paths, options: argparse.Namespace) -> int:
-    with locked(paths.lock):
-        with timed("up"):
-            current = _bring_up(paths, with_engine=not options.without_engine, keep=options.keep)
+    with locked(paths.lock), timed("up"):
+        current = _bring_up(paths, with_engine=not options.without_engine, keep=options.keep)
     if options.json:
         print(json.dumps(state.as_json(paths, current), indent=1))
     return 0
@@ -76,11 +76,9 @@ def _up(paths: Paths, options: argparse.Namespace) -> int:
 def _bring_up(paths: Paths, *, with_engine: bool, keep: bool) -> State:
     current = state.load(paths)
     chosen, layouts = _fill_cache(paths, with_engine=with_engine)
+    engine.make_client_settings(paths)
     if chosen is not None:
-        if chosen.private and not keep and not engine.answers(chosen.host):
-            engine.stop(paths)
-            engine.forget(paths)
-        current = current.with_(docker_host=chosen.host, path=engine.start(paths, chosen))
+        current = current.with_(docker_host=chosen.host, path=engine.start(paths, chosen, keep=keep))
         state.save(paths, current)
     return _registries(paths, current, layouts)
 
@@ -109,8 +107,7 @@ def _registries(paths: Paths, current: State, layouts: dict[str, Layout]) -> Sta
         attribute = part.replace("-", "_")
         running: Running | None = getattr(current, attribute)
         if running is None or not running.is_up:
-            started = registry.start(paths, part)
-            running = Running(registry=started.registry, process=started.process)
+            running = registry.start(paths, part, current.docker_host)
             current = current.with_(**{attribute: running})
             state.save(paths, current)
         for base in bases.BASES:
@@ -122,9 +119,12 @@ def _registries(paths: Paths, current: State, layouts: dict[str, Layout]) -> Sta
 
 def _down(paths: Paths, options: argparse.Namespace) -> int:
     with locked(paths.lock), timed("down"):
-        for part in (registry.OPEN, registry.WITH_PASSWORD):
+        current = state.load(paths)
+        for part, running in ((registry.OPEN, current.registry), (registry.WITH_PASSWORD, current.auth_registry)):
             registry.stop(paths, part)
-        engine.stop(paths)
+            if running is not None and running.process is None and current.docker_host is not None:
+                registry_container.stop(paths, part, current.docker_host)
+        daemon.stop(paths)
         paths.state.unlink(missing_ok=True)
         remove_folder(paths.run)
         if not options.keep:

@@ -149,7 +149,7 @@ def mounts_below(folder: Path) -> list[str]:
 
 
 def remove_folder(folder: Path) -> None:
-    """Deletes the folder (or file), if it is there; refuses where something is mounted in it, since that would be deleted too."""
+    """Deletes the folder (or file) if it is there; refuses where something is mounted in it, and would go too."""
     mounted = mounts_below(folder)
     if mounted:
         raise TestbedError(f"{mounted[0]} is still mounted; unmount it, then run `bed.py down` again")

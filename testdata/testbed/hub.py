@@ -9,13 +9,10 @@ import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 from testbed.common import TestbedError
 from testbed.layout import INDEXES, MANIFESTS, Json, Layout
-
-Fill = Callable[[Layout], None]
 
 _TIMEOUT_S = 4.0
 
@@ -35,7 +32,7 @@ def answers() -> bool:
         return False
 
 
-def mirror(layout: Layout, repository: str, tag: str, architecture: str) -> None:
+def mirror(repository: str, tag: str, architecture: str, layout: Layout) -> None:
     """Copies the image for one architecture, byte for byte."""
     source = _Source(repository)
     body, media_type = source.manifest(tag)

@@ -43,6 +43,9 @@ ENGINE = (
 REGISTRY = ("docker-registry",)
 DEBOOTSTRAP = ("mmdebstrap",)
 
+#: What of the machine's settings concerns fetching: proxies, patience, and how far its clock is to be trusted.
+_FETCHING = tuple(f"Acquire::{what}" for what in ("http::", "https::", "Check-", "Max-", "Min-", "Retries", "ForceIPv"))
+
 _listing = threading.Lock()
 _KEYRINGS = ("debian-archive-keyring.gpg", "debian-archive-keyring.pgp")
 
@@ -63,7 +66,7 @@ def find_mirror() -> Mirror:
     """The mirror named in the machine's own apt sources; raises TestbedError when there is none."""
     codename = _os_release().get("VERSION_CODENAME", "")
     for uri, suites in _sources():
-        if codename in suites and uri.startswith(("http://", "https://", "file:")):
+        if codename in suites and uri.startswith(("http://", "https://")):
             return Mirror(uri=uri, codename=codename)
     raise TestbedError(
         f"no mirror of Debian {codename or '(release unknown)'} in /etc/apt: add one, or start a Docker engine yourself"
@@ -115,6 +118,11 @@ def keyring(paths: Paths) -> Path:
     raise TestbedError("no keys to check Debian's packages with: install the package debian-archive-keyring")
 
 
+def fetching_settings(paths: Paths) -> Path:
+    """The file with the machine's own settings for fetching, once :func:`ensure` made it."""
+    return paths.cache / "apt/fetching.conf"
+
+
 def ensure(paths: Paths, name: str, wanted: Sequence[str]) -> Path:
     """The folder with these packages unpacked, made now unless it was before."""
     stamp = hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:8]
@@ -126,12 +134,28 @@ def ensure(paths: Paths, name: str, wanted: Sequence[str]) -> Path:
     with tempfile.TemporaryDirectory(dir=paths.tmp) as scratch:
         archives = Path(scratch, "debs")
         archives.mkdir()
-        with timed(f"downloading {', '.join(w.partition('/')[0] for w in wanted)} from Debian"):
-            apt_get(paths, "download", *wanted, cwd=archives)
+        with timed(f"downloading {_listed(wanted)} from Debian's mirror"):
+            _download(paths, wanted, archives)
         _unpack(sorted(archives.glob("*.deb")), Path(scratch, "root"))
         target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(Path(scratch, "root"), target)
     return target
+
+
+def _download(paths: Paths, wanted: Sequence[str], folder: Path) -> None:
+    """Fetches the packages; with newer lists when the mirror no longer has what ours name."""
+    try:
+        apt_get(paths, "download", *wanted, cwd=folder)
+    except TestbedError:
+        with _listing:
+            (paths.cache / "apt/fetched").unlink(missing_ok=True)
+            _ensure_lists(paths, find_mirror())
+        apt_get(paths, "download", *wanted, cwd=folder)
+
+
+def _listed(wanted: Sequence[str]) -> str:
+    names = [each.partition("/")[0] for each in wanted]
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _unpack(archives: Sequence[Path], folder: Path) -> None:
@@ -160,7 +184,7 @@ def apt_get(paths: Paths, *arguments: str, cwd: Path | None = None) -> None:
 
 
 def _ensure_lists(paths: Paths, mirror: Mirror) -> None:
-    """Fetches the lists of packages once per cache; with newer keys when the machine's do not know the newest release."""
+    """Fetches the lists of packages once per cache, with newer keys when the machine's are too old for a release."""
     marker = paths.cache / "apt/fetched"
     if marker.exists():
         return
@@ -170,7 +194,7 @@ def _ensure_lists(paths: Paths, mirror: Mirror) -> None:
         try:
             apt_get(paths, "update")
         except TestbedError as error:
-            if "NO_PUBKEY" not in str(error) and "not signed" not in str(error):
+            if not any(sign in str(error) for sign in ("NO_PUBKEY", "not signed", "signature")):
                 raise
             _fetch_keyring(paths, mirror)
             _configure(paths, mirror, suites)
@@ -205,7 +229,10 @@ def _configure(paths: Paths, mirror: Mirror, suites: Sequence[str]) -> None:
     (home / "etc/preferences.d/bed").write_text(
         "\n".join(f"Package: *\nPin: release n={suite}\nPin-Priority: 50\n" for suite in others), encoding="utf-8"
     )
-    fetching = subprocess.run(["apt-config", "dump", "Acquire"], check=True, capture_output=True, text=True).stdout
+    dump = subprocess.run(["apt-config", "dump", "Acquire"], check=True, capture_output=True, text=True).stdout
+    fetching_settings(paths).write_text(
+        "".join(f"{line}\n" for line in dump.splitlines() if line.startswith(_FETCHING)), encoding="utf-8"
+    )
     settings = {
         "Dir::State": home / "state",
         "Dir::State::status": home / "status",
@@ -218,4 +245,5 @@ def _configure(paths: Paths, mirror: Mirror, suites: Sequence[str]) -> None:
         "Acquire::Languages": "none",
     }
     lines = [f'{key} "{value}";' for key, value in settings.items()]
-    (home / "apt.conf").write_text(fetching + "\n".join(lines) + "\n", encoding="utf-8")
+    lines.append(fetching_settings(paths).read_text(encoding="utf-8"))
+    (home / "apt.conf").write_text("\n".join(lines), encoding="utf-8")

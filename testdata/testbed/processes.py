@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -39,6 +40,11 @@ def identify(pid: int) -> Process | None:
 
 def is_alive(process: Process) -> bool:
     return identify(process.pid) == process
+
+
+def name(process: Process) -> str:
+    """What the kernel calls it (15 characters at most)."""
+    return _read(f"/proc/{process.pid}/comm").decode(errors="replace").strip()
 
 
 def spawn(argv: Sequence[str], *, owner: str, log: Path, env: Mapping[str, str]) -> Process:
@@ -127,10 +133,8 @@ def _open(process: Process) -> int | None:
 
 def _signal(handles: Iterable[int], number: signal.Signals) -> None:
     for handle in handles:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(handle, number)
-        except ProcessLookupError:
-            continue
 
 
 def _wait(handles: Sequence[int], timeout_s: float) -> list[int]:

@@ -103,6 +103,4 @@ def _send(
 
 def describe(registry: Registry) -> Json:
     """What `env --json` says of a registry that wants a password."""
-    return json.loads(
-        json.dumps({"host": registry.host, "username": registry.username, "password": registry.password})
-    )  # type: ignore[no-any-return]
+    return json.loads(json.dumps({"host": registry.host, "username": registry.username, "password": registry.password}))  # type: ignore[no-any-return]

@@ -12,22 +12,11 @@ from pathlib import Path
 from testbed.bases import BASES
 from testbed.common import Paths, write_atomically
 from testbed.layout import Json
-from testbed.processes import Process, is_alive
-from testbed.registry_client import Registry, answers
+from testbed.processes import Process
+from testbed.registry import Running
+from testbed.registry_client import Registry
 
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """A registry, and its process."""
-
-    registry: Registry
-    process: Process
-
-    @property
-    def is_up(self) -> bool:
-        return is_alive(self.process) and answers(self.registry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +73,7 @@ def _running(value: Json | None) -> Running | None:
         return None
     return Running(
         registry=Registry(host=value["host"], username=value["username"], password=value["password"]),
-        process=Process(pid=value["pid"], started=value["started"]),
+        process=None if value["pid"] is None else Process(pid=value["pid"], started=value["started"]),
     )
 
 
@@ -96,15 +85,16 @@ def _plain(running: Running | None) -> Json | None:
         "host": registry.host,
         "username": registry.username,
         "password": registry.password,
-        "pid": process.pid,
-        "started": process.started,
+        "pid": None if process is None else process.pid,
+        "started": None if process is None else process.started,
     }
 
 
 def as_json(paths: Paths, state: State) -> Json:
     """What `env --json` prints."""
     open_, closed = state.registry, state.auth_registry
-    assert open_ is not None and closed is not None
+    assert open_ is not None
+    assert closed is not None
     return {
         "docker_host": state.docker_host,
         "path": list(state.path),

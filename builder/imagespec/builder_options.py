@@ -1,4 +1,4 @@
-"""``ImageSpec.builder_options``: the documented keys, each either identity (in the plan) or a matter of how to build."""
+"""``ImageSpec.builder_options``: the documented keys, each either identity (in the plan) or how to build."""
 
 from __future__ import annotations
 

@@ -17,13 +17,14 @@ from typing import Any, Final
 
 from imagespec.names import Digest, check_tag
 from imagespec.plan import BuildPlan, CopyFiles, Step
-from imagespec.snapshot import ContextEntry
+from imagespec.snapshot import ContextEntry, EntryKind
 
 __all__ = ["Fingerprint", "encode", "fingerprint_of", "tag_of"]
 
 TAG_PREFIX: Final = "x1-"
 ENVIRONMENT_PREFIX: Final = "env-"
 _TAG_BYTES: Final = 20
+_KINDS: Final = {EntryKind.FILE: b"f", EntryKind.FOLDER: b"d", EntryKind.LINK: b"l"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +81,10 @@ def _step(step: Step) -> bytes:
 
 
 def _entry(entry: ContextEntry) -> bytes:
-    content = entry.digest.encoded if entry.digest else ""
-    return encode([entry.kind.value, entry.path, entry.executable, content, entry.target])
+    """Return kind, executable bit, framed path, framed link target, and 32 bytes of content digest for a file."""
+    path, target = entry.path.encode(), entry.target.encode()
+    kind = _KINDS[entry.kind] if not entry.executable else _KINDS[entry.kind].upper()
+    return b"%s%d:%s%d:%s%s" % (kind, len(path), path, len(target), target, entry.sha256)
 
 
 def encode(value: Any) -> bytes:

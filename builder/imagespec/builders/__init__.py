@@ -53,12 +53,14 @@ class Cancellation:
 class BuildOptions:
     """How to build, never what: nothing here is in the fingerprint.
 
-    ``base`` is the reference that the plan's base is bound to (mirror, parent's digest); ``labels`` carry the
-    record of the build; ``ca_bundle`` and ``proxies`` are for steps that fetch; with ``load`` the image goes to the
-    local engine instead of a registry.
+    ``base`` is the reference that the plan's base is bound to (mirror, parent's digest), ``base_layout`` the folder
+    and digest (``PATH@sha256:…``) of an OCI layout that it is bound to; ``labels`` carry the record of the build;
+    ``ca_bundle`` and ``proxies`` are for steps that fetch; with ``load`` the image goes to the local engine instead
+    of a registry; ``docker_config`` is a registry configuration file to use instead of the user's.
     """
 
     base: Reference | None = None
+    base_layout: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     load: bool = False
     use_cache: bool = True
@@ -70,6 +72,7 @@ class BuildOptions:
     proxies: tuple[tuple[str, str], ...] = ()
     secrets: tuple[SecretFile, ...] = ()
     builder_instance: str = ""
+    docker_config: str = ""
     cancellation: Cancellation = field(default_factory=Cancellation, compare=False)
 
 

@@ -11,14 +11,14 @@ from typing import BinaryIO, Protocol, TypeAlias
 from imagespec.names import Digest, Reference, Repository
 from imagespec.oci import Descriptor, Manifest, Platform
 
-__all__ = ["OpenBody", "Registry"]
+__all__ = ["OpenBody", "Registry", "Resolver"]
 
 OpenBody: TypeAlias = Callable[[], BinaryIO]
 """Opens a blob's bytes from the start; called again when an upload is tried again."""
 
 
-class Registry(Protocol):
-    """Look up, read and write images. Every method raises RegistryError when the answer cannot be told."""
+class Resolver(Protocol):
+    """Says whether an image is there."""
 
     def resolve(self, reference: Reference, platforms: tuple[Platform, ...] = ()) -> Descriptor | None:
         """Return the descriptor of the manifest or index, or None when it is absent.
@@ -27,6 +27,10 @@ class Registry(Protocol):
         answered: Unauthorized, Denied, TooManyRequests, RegistryUnreachable or ProtocolViolation is raised.
         """
         ...
+
+
+class Registry(Resolver, Protocol):
+    """Look up, read and write images. Every method raises RegistryError when the answer cannot be told."""
 
     def read_manifest(self, reference: Reference) -> Manifest | None:
         """Return the manifest or index with its exact bytes (digest verified), or None when it is absent."""

@@ -1,0 +1,219 @@
+"""The BuildKit builder: stages a build context, runs ``docker buildx build``, and verifies what came out.
+
+``docker buildx`` is called through python-on-whales; the local engine is asked through the docker SDK.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from imagespec.builders import BuildOptions
+from imagespec.builders.commands import CA_SECRET, ENV_SECRET, buildx_build, context_texts, environment_script
+from imagespec.builders.progress import ProgressDecoder
+from imagespec.builders.staging import stage_files, work_folder
+from imagespec.builders.uv_binary import uv_folder
+from imagespec.dockerfile import Rendering, render
+from imagespec.errors import BuildFailed, Cancelled, EngineUnavailable, IntegrityError
+from imagespec.events import Emit
+from imagespec.names import Digest, Reference
+from imagespec.oci import Descriptor
+from imagespec.plan import BuildPlan
+from imagespec.registry import Resolver
+from imagespec.snapshot import Files
+
+if TYPE_CHECKING:
+    from python_on_whales import DockerClient
+
+__all__ = ["BuildKitBuilder"]
+
+# Starts the client with its process id on file, so that a cancellation can reach it; exec keeps the id.
+_RECORDING_SHELL: Final = ("/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"')
+_STOP_PATIENCE_S: Final = 15.0
+_ENGINE_HINT: Final = "start Docker, or set DOCKER_HOST to an engine that answers"
+
+
+class BuildKitBuilder:
+    """Builds with BuildKit, every feature of a plan; pushes, or loads into the local engine."""
+
+    name: Final = "buildkit"
+
+    def __init__(
+        self,
+        *,
+        template: str,
+        store: Path,
+        registry: Resolver,
+        engine: Resolver,
+        is_insecure: Callable[[str], bool],
+        docker: str = "docker",
+    ) -> None:
+        """``registry`` and ``engine`` verify what was pushed or loaded; ``is_insecure`` tells plain-HTTP hosts."""
+        self._template = template
+        self._store = store
+        self._registry = registry
+        self._engine = engine
+        self._is_insecure = is_insecure
+        self._docker = docker
+
+    def check(self, plan: BuildPlan) -> None:
+        """Raise Unsupported when the plan has a step that cannot be rendered."""
+        render(plan, self._template)
+
+    def prepare(self, plan: BuildPlan, options: BuildOptions) -> None:
+        """Raise EngineUnavailable when no engine with buildx answers."""
+        from python_on_whales import ClientNotFoundError, DockerClient
+        from python_on_whales.exceptions import DockerException
+
+        client = DockerClient(client_call=[self._docker], client_type="docker")
+        try:
+            if not client.buildx.is_installed():
+                raise EngineUnavailable(
+                    "engine: docker has no buildx plugin", hint="install docker-buildx (Debian: docker-buildx)"
+                )
+            if not options.builder_instance:
+                client.version()
+        except ClientNotFoundError as error:
+            raise EngineUnavailable("engine: there is no docker client on the PATH", hint=_ENGINE_HINT) from error
+        except DockerException as error:
+            raise EngineUnavailable(f"engine: {_last_line(error.stderr)}", hint=_ENGINE_HINT) from error
+
+    def build(
+        self, plan: BuildPlan, files: Files, target: Reference, *, options: BuildOptions, emit: Emit
+    ) -> Descriptor:
+        """Build, push or load, and return the verified descriptor of what now stands under ``target``."""
+        rendering = render(plan, self._template, [secret.target for secret in options.secrets])
+        uv = "" if plan.tools.uv_image else str(uv_folder(self._store, plan.tools.uv, plan.platforms))
+        insecure = not options.load and self._is_insecure(target.repository.registry)
+        command = buildx_build(plan, rendering, target, options, uv_folder=uv, insecure=insecure)
+        with work_folder(self._store) as work:
+            stage_files(work / "context", plan, files, context_texts(plan))
+            keywords = dict(command.keywords) | self._paths(work, rendering, options)
+            self._run(work, keywords, options, emit)
+            digest = _digest_of_build(work / "metadata.json")
+        return self._verified(target, digest, options)
+
+    def _paths(self, work: Path, rendering: Rendering, options: BuildOptions) -> dict[str, Any]:
+        (work / "Dockerfile").write_text(rendering.dockerfile, encoding="utf-8")
+        secrets = []
+        script = environment_script(options)
+        if script:
+            (work / "env.sh").write_text(script, encoding="utf-8")
+            secrets.append(_secret(ENV_SECRET, str(work / "env.sh")))
+        if options.ca_bundle:
+            secrets.append(_secret(CA_SECRET, options.ca_bundle))
+        secrets += [_secret(f"imagespec-secret-{i}", secret.source) for i, secret in enumerate(options.secrets)]
+        return {
+            "context_path": work / "context",
+            "file": work / "Dockerfile",
+            "metadata_file": work / "metadata.json",
+            "secrets": secrets,
+            "progress": "rawjson",
+            "stream_logs": True,
+        }
+
+    def _run(self, work: Path, keywords: dict[str, Any], options: BuildOptions, emit: Emit) -> None:
+        from python_on_whales import DockerClient
+        from python_on_whales.exceptions import DockerException
+
+        process_id = work / "client.pid"
+        client = DockerClient(client_call=[*_RECORDING_SHELL, str(process_id), self._docker], client_type="docker")
+        decoder = ProgressDecoder()
+        options.cancellation.on_cancel(lambda: _interrupt(process_id))
+        try:
+            for line in _lines(client, keywords):
+                for event in decoder.feed(line):
+                    emit(event)
+        except DockerException as error:
+            if options.cancellation.cancelled:
+                raise Cancelled("build: stopped before anything was pushed") from error
+            raise _failure(decoder, error.return_code) from error
+        except BaseException:
+            # The client would go on building and pushing after us.
+            _stop(process_id)
+            raise
+        if options.cancellation.cancelled:
+            raise Cancelled("build: stopped")
+
+    def _verified(self, target: Reference, digest: Digest | None, options: BuildOptions) -> Descriptor:
+        where = self._engine if options.load else self._registry
+        found = where.resolve(target)
+        if found is None:
+            raise IntegrityError(f"build: {target} was built, but is not there", hint="build it again with --force")
+        if digest is not None and not options.load and found.digest != digest:
+            raise IntegrityError(
+                f"build: {target} is {found.digest}, not the {digest} that was built",
+                hint="another build pushed the same tag meanwhile: build again",
+            )
+        return found
+
+
+def _lines(client: DockerClient, keywords: dict[str, Any]) -> Iterator[str]:
+    lines = client.buildx.build(**keywords)
+    yield from cast("Iterator[str]", lines)
+
+
+def _secret(identity: str, source: str) -> str:
+    """Return buildx's ``--secret`` value, whose fields are CSV (RFC 4180): a path may hold commas and quotes."""
+    path = source.replace('"', '""')
+    return f'id={identity},"src={path}"'
+
+
+def _interrupt(process_id: Path) -> None:
+    try:
+        os.kill(int(process_id.read_text()), signal.SIGINT)
+    except (OSError, ValueError):
+        return
+
+
+def _stop(process_id: Path) -> None:
+    """Interrupt the client and wait until it is gone."""
+    deadline = time.monotonic() + _STOP_PATIENCE_S
+    while not process_id.exists() and time.monotonic() < deadline - _STOP_PATIENCE_S + 1:
+        time.sleep(0.02)
+    _interrupt(process_id)
+    while time.monotonic() < deadline and _is_running(process_id):
+        time.sleep(0.05)
+
+
+def _is_running(process_id: Path) -> bool:
+    try:
+        ended, _ = os.waitpid(int(process_id.read_text()), os.WNOHANG)
+    except (OSError, ValueError):
+        return False
+    return ended == 0
+
+
+def _digest_of_build(metadata: Path) -> Digest | None:
+    try:
+        text = json.loads(metadata.read_text()).get("containerimage.digest")
+    except (OSError, ValueError):
+        return None
+    return Digest.parse(text) if text else None
+
+
+def _failure(decoder: ProgressDecoder, exit_status: int) -> Exception:
+    failed = decoder.failed_step
+    said = decoder.plain_text
+    if failed is None:
+        if "Cannot connect to the Docker daemon" in said or "error during connect" in said:
+            return EngineUnavailable(f"engine: {_last_line(said)}", hint=_ENGINE_HINT)
+        return BuildFailed(f"build: {_last_line(said) or 'docker buildx stopped'}", exit_status=exit_status)
+    excerpt = tuple(line for line in said.splitlines() if line.startswith((" ", "Dockerfile:", ">>>", "-----")))
+    return BuildFailed(
+        f"build: step {failed.title} failed: {_last_line(failed.error)}",
+        step=failed.title,
+        exit_status=exit_status,
+        log_tail=(*failed.log_tail, *excerpt),
+        hint="the last lines of the step's output are above; imagespec dockerfile shows the whole recipe",
+    )
+
+
+def _last_line(text: str | None) -> str:
+    lines = [line for line in (text or "").strip().splitlines() if line.strip()]
+    return lines[-1].removeprefix("ERROR: ").strip() if lines else ""

@@ -1,0 +1,122 @@
+"""A build by BuildKit as a value: the arguments for buildx and the files of its build context, before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from imagespec.builders import BuildOptions
+from imagespec.dockerfile import BASE_CONTEXT, UV_CONTEXT, Rendering, step_folder
+from imagespec.names import Reference
+from imagespec.plan import AptInstall, BaseImage, BuildPlan, PythonPackages
+from imagespec.snapshot import TextFile
+
+__all__ = ["CA_SECRET", "ENV_SECRET", "BuildxBuild", "buildx_build", "context_texts", "environment_script"]
+
+ENV_SECRET: Final = "imagespec-env"
+CA_SECRET: Final = "imagespec-ca"
+_CA_IN_STEP: Final = "/run/imagespec/ca.crt"
+_CA_VARIABLES: Final = (
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "PIP_CERT",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+)
+_KEEP_ARCHIVES: Final = b'Binary::apt::APT::Keep-Downloaded-Packages "true";\n'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildxBuild:
+    """One ``docker buildx build``: ``keywords`` are python-on-whales' arguments besides paths and progress."""
+
+    keywords: tuple[tuple[str, Any], ...]
+
+
+def buildx_build(
+    plan: BuildPlan, rendering: Rendering, target: Reference, options: BuildOptions, *, uv_folder: str, insecure: bool
+) -> BuildxBuild:
+    """Return the build of ``plan`` that pushes to ``target``, or loads it into the engine when the options say so."""
+    keywords: dict[str, Any] = {
+        "build_args": dict(rendering.arguments),
+        "build_contexts": _contexts(plan, options, uv_folder),
+        "cache": options.use_cache,
+        "labels": dict(options.labels),
+        "output": _output(target, options, insecure),
+        "platforms": [str(platform) for platform in plan.platforms],
+        # Provenance would make an index with an unknown/unknown platform out of a single image.
+        "provenance": False,
+        "sbom": False,
+    }
+    if options.network:
+        keywords["network"] = options.network
+        if options.network == "host":
+            keywords["allow"] = ["network.host"]
+    if options.cache_from:
+        keywords["cache_from"] = [_cache_source(source) for source in options.cache_from]
+    if options.cache_to:
+        keywords["cache_to"] = options.cache_to
+    if options.builder_instance:
+        keywords["builder"] = options.builder_instance
+    return BuildxBuild(keywords=tuple(keywords.items()))
+
+
+def context_texts(plan: BuildPlan) -> tuple[TextFile, ...]:
+    """Return the small files that the steps read from the build context."""
+    texts: list[TextFile] = []
+    for index, step in enumerate(plan.steps):
+        folder = step_folder(index)
+        if isinstance(step, AptInstall):
+            texts.append(TextFile(path="apt/keep-archives.conf", data=_KEEP_ARCHIVES))
+        elif isinstance(step, PythonPackages):
+            lines = [*step.options, *step.lines]
+            texts.append(TextFile(path=f"{folder}/requirements.txt", data=_text(lines)))
+            texts.append(TextFile(path=f"{folder}/constraints.txt", data=_text(list(step.constraints))))
+            locked = step.lock.files if step.lock else ()
+            texts.extend(TextFile(path=f"{folder}/{file.path}", data=file.data) for file in locked)
+    return tuple(texts)
+
+
+def environment_script(options: BuildOptions) -> str:
+    """Return the shell text that steps source before they fetch: where the site CA lies, and the proxies."""
+    import shlex
+
+    lines = [f"export {name}={_CA_IN_STEP}" for name in _CA_VARIABLES] if options.ca_bundle else []
+    for name, value in options.proxies:
+        lines += [f"export {spelling}={shlex.quote(value)}" for spelling in (name.upper(), name.lower())]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _text(lines: list[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _contexts(plan: BuildPlan, options: BuildOptions, uv_folder: str) -> dict[str, str]:
+    contexts = {} if plan.tools.uv_image else {UV_CONTEXT: uv_folder}
+    name = plan.base.reference if isinstance(plan.base, BaseImage) else BASE_CONTEXT
+    if options.base_layout:
+        contexts[name] = f"oci-layout://{options.base_layout}"
+    elif options.base is not None:
+        contexts[name] = f"docker-image://{options.base}"
+    return contexts
+
+
+def _output(target: Reference, options: BuildOptions, insecure: bool) -> dict[str, str]:
+    if options.load:
+        return {"type": "docker", "name": str(target)}
+    output = {"type": "image", "name": str(target), "push": "true", "oci-mediatypes": "true"}
+    if options.compression:
+        output["compression"] = options.compression
+    else:
+        # The default level spends most of a push in gzip for a few per cent of size.
+        output |= {"compression": "gzip", "compression-level": "1"}
+    if insecure:
+        output["registry.insecure"] = "true"
+    return output
+
+
+def _cache_source(source: str) -> dict[str, str]:
+    if "=" not in source:
+        return {"type": "registry", "ref": source}
+    return dict(part.split("=", 1) for part in source.split(",") if "=" in part)

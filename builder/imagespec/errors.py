@@ -11,6 +11,7 @@
     ├─ SettingsError                    2   .variable
     ├─ RegistryError                    3   .action .url .status .codes
     │    ├─ RegistryUnreachable             transient
+    │    │    └─ RegistryUntrusted          not transient
     │    ├─ TooManyRequests                 transient, .retry_after_s
     │    ├─ Unauthorized
     │    ├─ Denied
@@ -46,6 +47,7 @@ __all__ = [
     "ProtocolViolation",
     "RegistryError",
     "RegistryUnreachable",
+    "RegistryUntrusted",
     "SettingsError",
     "SpecError",
     "TooManyRequests",
@@ -147,6 +149,12 @@ class RegistryUnreachable(RegistryError):
     """No answer: name resolution, connection, TLS, time-out, or 5xx after all attempts."""
 
     transient: ClassVar[bool] = True
+
+
+class RegistryUntrusted(RegistryUnreachable):
+    """Its certificate is not trusted, or it does not speak TLS: asking again changes nothing."""
+
+    transient: ClassVar[bool] = False
 
 
 class TooManyRequests(RegistryError):

@@ -1,0 +1,254 @@
+"""Blobs on their way: a stream that verifies and resumes, and an upload that survives being cut.
+
+Source: OCI Distribution Specification 1.1, "Pulling blobs" and "Pushing blobs".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from imagespec.errors import ImageSpecError, IntegrityError, ProtocolViolation, RegistryError
+from imagespec.names import Digest, Repository
+from imagespec.oci import Descriptor
+from imagespec.registry import OpenBody, api
+from imagespec.registry.answers import Answer, uploaded_bytes
+from imagespec.registry.transport import Attempts, Transport
+
+if TYPE_CHECKING:
+    from imagespec.registry.connections import Reply
+
+__all__ = ["BlobStream", "Upload"]
+
+_BLOCK_BYTES = 1 << 20
+_CHUNK_BYTES = 16 << 20
+
+
+class BlobStream(io.RawIOBase):
+    """A blob's bytes; cut connections are resumed, and the end raises IntegrityError if the digest does not match."""
+
+    def __init__(self, transport: Transport, repository: Repository, digest: Digest) -> None:
+        super().__init__()
+        self._transport = transport
+        self._repository = repository
+        self._digest = digest
+        self._hash = hashlib.new(digest.algorithm)
+        self._position = 0
+        self._request = api.get_blob(repository, digest)
+        self._attempts = transport.attempts()
+        self._reply: Reply | None = self._ask()
+        length = self._reply.headers.get("content-length", "")
+        self._size_bytes = int(length) if length.isdigit() else None
+        self._attempts = transport.attempts(self._size_bytes or 1 << 40)
+        self._reply.connection.set_deadline(self._attempts.deadline)
+
+    def _ask(self) -> Reply:
+        """Return an answer that stands at the current position, asked as often as the attempts allow."""
+        while True:
+            try:
+                self._request = api.get_blob(self._repository, self._digest, start=self._position)
+                reply = self._transport.open(self._request, self._attempts)
+                try:
+                    self._skip(reply)
+                except BaseException:
+                    self._transport.finish(reply)
+                    raise
+                return reply
+            except RegistryError as error:
+                self._attempts.after(error)
+
+    def _skip(self, reply: Reply) -> None:
+        """Bring ``reply`` to the current position: registries may ignore Range, or answer another one."""
+        if reply.status == 206:
+            start = reply.headers.get("content-range", "").removeprefix("bytes ").partition("-")[0]
+            if start != str(self._position):
+                raise ProtocolViolation(f"{self._request.action}: another range came than was asked for", status=206)
+            return
+        left = self._position
+        scratch = memoryview(bytearray(_BLOCK_BYTES))
+        while left:
+            count = self._transport.read(self._request, reply, scratch[: min(left, _BLOCK_BYTES)])
+            if not count:
+                raise IntegrityError(f"{self._request.action}: it became shorter")
+            left -= count
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill ``buffer`` and return the number of bytes, 0 at the end; raise RegistryError or IntegrityError."""
+        view = memoryview(buffer).cast("B")
+        while self._reply is not None and len(view):
+            try:
+                count = self._transport.read(self._request, self._reply, view)
+            except RegistryError as error:
+                self._reply = None
+                self._attempts.after(error)
+                self._reply = self._ask()
+                continue
+            if count == 0:
+                self._end()
+                return 0
+            self._hash.update(view[:count])
+            self._position += count
+            return count
+        return 0
+
+    def _end(self) -> None:
+        assert self._reply is not None
+        self._transport.finish(self._reply)
+        self._reply = None
+        if self._hash.hexdigest() != self._digest.encoded:
+            raise IntegrityError(f"{self._request.action}: what came has another digest")
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        reply, self._reply = getattr(self, "_reply", None), None
+        if reply is not None:
+            self._transport.finish(reply)
+        super().close()
+
+
+class Upload:
+    """One blob on its way into a repository."""
+
+    def __init__(
+        self, transport: Transport, repository: Repository, descriptor: Descriptor, body: OpenBody, attempts: Attempts
+    ) -> None:
+        self._transport = transport
+        self._repository = repository
+        self._descriptor = descriptor
+        self._body = body
+        self._attempts = attempts
+        self._location = ""
+        self._start = 0
+        self._chunk_bytes = 0
+
+    def run(self) -> None:
+        """Send the blob: whole, then from where a cut upload stands, then anew; raise when the attempts are used up."""
+        try:
+            while True:
+                try:
+                    self._try()
+                    return
+                except RegistryError as error:
+                    self._recover(error)
+        except ImageSpecError:  # not on Ctrl-C, which must not wait for a registry
+            self._drop()
+            raise
+
+    def _try(self) -> None:
+        if not self._location:
+            answer = self._once(api.start_upload(self._repository))
+            self._moved(answer)
+            self._start = 0
+            self._chunk_bytes = max(self._chunk_bytes, _least_chunk(answer)) if self._chunk_bytes else 0
+        if self._chunk_bytes:
+            self._send_chunks()
+        size = self._descriptor.size_bytes - self._start
+        request = api.send_whole(self._repository, self._location, self._descriptor, size_bytes=size)
+        if self._start and size:
+            span = f"{self._start}-{self._descriptor.size_bytes - 1}"
+            request = request.with_header("Content-Range", span)
+        self._transport.once(request, self._attempts, lambda: self._blocks(self._start, size))
+        self._location = ""
+
+    def _send_chunks(self) -> None:
+        while (left := self._descriptor.size_bytes - self._start) > 0:
+            self._send_chunk(min(left, self._chunk_bytes))
+
+    def _send_chunk(self, size_bytes: int) -> None:
+        request = api.send_chunk(self._repository, self._location, start=self._start, size_bytes=size_bytes)
+        answer = self._transport.once(request, self._attempts, lambda: self._blocks(self._start, size_bytes))
+        self._moved(answer)
+        self._start = uploaded_bytes(answer) or self._start + size_bytes
+
+    def _recover(self, error: RegistryError) -> None:
+        """Prepare another try after ``error``, or raise it."""
+        if error.status == 413 and not self._chunk_bytes:  # a proxy's limit on one body: smaller ones pass
+            self._drop()
+            self._chunk_bytes = _CHUNK_BYTES
+            return
+        if error.status in (400, 404, 416) and self._location and self._attempts.count == 1 and self._start:
+            self._drop()  # the resumed session is not what it said: once more from the start
+            self._attempts.count += 1
+            return
+        self._attempts.after(error)
+        if self._location:
+            self._resume()
+
+    def _resume(self) -> None:
+        """Find out where the upload stands; start anew where the registry cannot tell."""
+        try:
+            answer = self._once(api.upload_status(self._repository, self._location))
+        except RegistryError:
+            self._drop()
+            return
+        arrived = uploaded_bytes(answer)
+        if arrived is None or not 0 < arrived <= self._descriptor.size_bytes:
+            self._drop()
+            return
+        self._moved(answer, required=False)
+        self._start = arrived
+
+    def _once(self, request: api.Request) -> Answer:
+        return self._transport.once(request, self._attempts)
+
+    def _moved(self, answer: Answer, *, required: bool = True) -> None:
+        location = answer.header("location")
+        if not location and required:
+            raise ProtocolViolation(
+                f"upload blob {self._descriptor.digest} to {self._repository}: the registry names no place for it",
+                status=answer.status,
+            )
+        self._location = location or self._location
+
+    def _drop(self) -> None:
+        """Leave nothing half sent behind, as far as the registry listens."""
+        location, self._location, self._start = self._location, "", 0
+        if location:
+            try:
+                self._once(api.cancel_upload(self._repository, location))
+            except ImageSpecError:  # why it is dropped is the error to show
+                return
+
+    def _blocks(self, start: int, size_bytes: int) -> Iterator[bytes]:
+        """Yield the body's bytes from ``start``; raise IntegrityError before the last one if they are not the blob's.
+
+        The whole body is hashed, also what is skipped: a file that changed never completes an upload.
+        """
+        descriptor, end = self._descriptor, start + size_bytes
+        digest = hashlib.new(descriptor.digest.algorithm)
+        position = 0
+        with self._body() as stream:
+            while position < end:
+                limit = (start if position < start else end) - position
+                block = stream.read(min(_BLOCK_BYTES, limit))
+                if not block:
+                    raise self._changed("is shorter than its descriptor says")
+                digest.update(block)
+                position += len(block)
+                if position == descriptor.size_bytes:
+                    self._check(digest.hexdigest(), stream.read(1))
+                if position > start:
+                    yield block
+
+    def _check(self, encoded: str, more: bytes) -> None:
+        if more:
+            raise self._changed("is longer than its descriptor says")
+        if encoded != self._descriptor.digest.encoded:
+            raise self._changed("has another digest than its descriptor says")
+
+    def _changed(self, what: str) -> IntegrityError:
+        return IntegrityError(
+            f"upload blob {self._descriptor.digest} to {self._repository}: the content {what}",
+            hint="it changed while it was read; build again",
+        )
+
+
+def _least_chunk(answer: Answer) -> int:
+    text = answer.header("oci-chunk-min-length").strip()
+    return int(text) if text.isdigit() else 0

@@ -1,0 +1,291 @@
+"""Settings: the only reader of the environment and of our own configuration files.
+
+An environment variable goes before ``imagespec.toml``, which goes before ``[tool.imagespec]`` of ``pyproject.toml``.
+The files are those of the nearest folder, from the current one upwards, that has one of them. Keys:
+
+    store_dir, cache_dir, ca_bundle, docker_host, builder     texts
+    [registries."host:port"]   insecure (true, false), ca, mirrors (list), rewrite, concurrency
+
+Environment: IMAGESPEC_STORE, IMAGESPEC_CACHE, IMAGESPEC_CA_BUNDLE, IMAGESPEC_BUILDER, IMAGESPEC_MIRRORS
+(``docker.io=127.0.0.1:5000,…``), IMAGESPEC_REWRITE (the same form), IMAGESPEC_INSECURE (hosts, with commas),
+IMAGESPEC_CONCURRENCY; beside them SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, HTTP_PROXY, HTTPS_PROXY,
+ALL_PROXY, NO_PROXY, DOCKER_CONFIG, DOCKER_HOST, REGISTRY_AUTH_FILE, XDG_*, NO_COLOR and CI.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from imagespec.errors import InvalidReference, SettingsError
+from imagespec.names import Repository
+from imagespec.registry.hosts import Hosts, Mirror, Network, Proxies, RegistrySettings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["Settings"]
+
+_TEXTS: Final = ("store_dir", "cache_dir", "ca_bundle", "docker_host", "builder")
+_KEYS: Final = (*_TEXTS, "registries")
+_REGISTRY_KEYS: Final = ("insecure", "ca", "mirrors", "rewrite", "concurrency")
+_CA_VARIABLES: Final = ("IMAGESPEC_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_MAX_CONCURRENCY: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the environment and the configuration files say.
+
+    ``store_dir`` is the OCI layout that keeps images without a registry, ``cache_dir`` what can be made again;
+    ``credential_files`` are asked in order. ``builder`` is "" where nothing is said.
+    """
+
+    docker_config_dir: Path
+    credential_files: tuple[Path, ...]
+    store_dir: Path
+    cache_dir: Path
+    ca_bundle: Path | None = None
+    proxies: Proxies = field(default_factory=Proxies)
+    hosts: Hosts = field(default_factory=Hosts)
+    builder: str = ""
+    docker_host: str = ""
+    no_color: bool = False
+    ci: bool = False
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Settings:
+        """Return the settings that hold in folder ``cwd``; raise SettingsError naming the variable or key."""
+        environ = os.environ if environ is None else environ
+        table = _Table.nearest(Path.cwd() if cwd is None else cwd)
+        home = Path(environ.get("HOME") or Path.home())
+        cache_dir = _path(environ, "IMAGESPEC_CACHE", table, "cache_dir")
+        cache_dir = cache_dir or Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "imagespec"
+        docker_config_dir = Path(environ.get("DOCKER_CONFIG") or home / ".docker")
+        return cls(
+            docker_config_dir=docker_config_dir,
+            credential_files=tuple(_credential_files(environ, home, docker_config_dir)),
+            store_dir=_path(environ, "IMAGESPEC_STORE", table, "store_dir") or cache_dir / "store",
+            cache_dir=cache_dir,
+            ca_bundle=_ca_bundle(environ, table),
+            proxies=_proxies(environ),
+            hosts=_hosts(environ, table),
+            builder=environ.get("IMAGESPEC_BUILDER") or table.text("builder"),
+            docker_host=environ.get("DOCKER_HOST") or table.text("docker_host"),
+            no_color=bool(environ.get("NO_COLOR")),
+            ci=environ.get("CI", "").lower() not in ("", "0", "false"),
+        )
+
+    @property
+    def network(self) -> Network:
+        """What a registry client needs to know."""
+        return Network(hosts=self.hosts, proxies=self.proxies, ca_file=str(self.ca_bundle) if self.ca_bundle else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """The merged keys of the files of one folder; ``origin`` names a key's file for messages."""
+
+    values: Mapping[str, Any]
+    origin: Mapping[str, str]
+    folder: Path
+
+    @classmethod
+    def nearest(cls, cwd: Path) -> _Table:
+        """Return the table of the nearest folder with a configuration file, an empty one without."""
+        for folder in (cwd, *cwd.parents):
+            own = _toml(folder / "imagespec.toml")
+            project = (_toml(folder / "pyproject.toml") or {}).get("tool", {}).get("imagespec")
+            if own is None and project is None:
+                continue
+            if project is not None and not isinstance(project, dict):
+                raise SettingsError("pyproject.toml: [tool.imagespec] is not a table", variable="tool.imagespec")
+            layers = (("[tool.imagespec] of pyproject.toml", project or {}), ("imagespec.toml", own or {}))
+            origin = {key: name for name, layer in layers for key in layer}
+            for key, name in origin.items():
+                _check_key(key, _KEYS, f"{name}: {key}")
+            return cls(
+                values={key: value for _, layer in layers for key, value in layer.items()}, origin=origin, folder=folder
+            )
+        return cls(values={}, origin={}, folder=cwd)
+
+    def text(self, key: str) -> str:
+        """Return the text under ``key``, "" without; raise SettingsError when it is something else."""
+        value = self.values.get(key, "")
+        if not isinstance(value, str):
+            raise SettingsError(f"{self.origin[key]}: {key} is not a text", variable=key)
+        return value
+
+    def registries(self) -> Mapping[str, Any]:
+        """Return the table of registries; raise SettingsError when it is none."""
+        value = self.values.get("registries", {})
+        if not isinstance(value, dict):
+            raise SettingsError(f"{self.origin['registries']}: registries is not a table", variable="registries")
+        return value
+
+
+def _toml(file: Path) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"read {file}: not TOML: {error}", variable=file.name) from error
+
+
+def _check_key(key: str, known: tuple[str, ...], where: str) -> None:
+    if key in known:
+        return
+    near = difflib.get_close_matches(key, known, n=1)
+    raise SettingsError(
+        f"{where} is not a setting",
+        variable=key,
+        hint=f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}",
+    )
+
+
+def _path(environ: Mapping[str, str], variable: str, table: _Table, key: str) -> Path | None:
+    """Return a path from the environment (relative to the current folder) or the files (relative to theirs)."""
+    if text := environ.get(variable):
+        return Path(text)
+    text = table.text(key)
+    return table.folder / Path(text).expanduser() if text else None
+
+
+def _ca_bundle(environ: Mapping[str, str], table: _Table) -> Path | None:
+    for variable in _CA_VARIABLES:
+        if text := environ.get(variable):
+            return _existing(Path(text), variable)
+        if variable == "IMAGESPEC_CA_BUNDLE" and (path := _path(environ, variable, table, "ca_bundle")):
+            return _existing(path, "ca_bundle")
+    return None
+
+
+def _existing(path: Path, variable: str) -> Path:
+    if not path.is_file():
+        raise SettingsError(f"{variable}: {path} is not a file", variable=variable, hint="name a PEM file")
+    return path
+
+
+def _credential_files(environ: Mapping[str, str], home: Path, docker_config_dir: Path) -> Iterator[Path]:
+    """Yield docker's file first, then podman's places in its own order (containers-auth.json(5))."""
+    if explicit := environ.get("REGISTRY_AUTH_FILE"):
+        yield Path(explicit)
+    yield docker_config_dir / "config.json"
+    if runtime := environ.get("XDG_RUNTIME_DIR"):
+        yield Path(runtime) / "containers" / "auth.json"
+    yield Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "containers" / "auth.json"
+
+
+def _proxies(environ: Mapping[str, str]) -> Proxies:
+    def read(*names: str) -> str:
+        for name in names:
+            value = environ.get(name.lower()) or environ.get(name)
+            if value:
+                return _proxy(value, name)
+        return ""
+
+    no_proxy = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    return Proxies(
+        http=read("HTTP_PROXY", "ALL_PROXY"),
+        https=read("HTTPS_PROXY", "ALL_PROXY"),
+        no_proxy=tuple(rule.strip() for rule in no_proxy.split(",") if rule.strip()),
+    )
+
+
+def _proxy(value: str, variable: str) -> str:
+    """Return a proxy's URL; the value is never shown, for it may hold a password."""
+    url = value if "://" in value else f"http://{value}"
+    if not url.startswith("http://"):
+        raise SettingsError(f"{variable}: only http:// proxies are supported", variable=variable)
+    return url
+
+
+def _hosts(environ: Mapping[str, str], table: _Table) -> Hosts:
+    found = {_host(name, "registries"): _registry(name, value, table) for name, value in table.registries().items()}
+
+    def change(host: str, **changes: Any) -> None:
+        found[host] = replace(found.get(host, RegistrySettings()), **changes)
+
+    for host in _listed(environ, "IMAGESPEC_INSECURE"):
+        change(_host(host, "IMAGESPEC_INSECURE"), insecure=True)
+    mirrors: dict[str, tuple[Mirror, ...]] = {}
+    for host, mirror in _pairs(environ, "IMAGESPEC_MIRRORS"):
+        mirrors[host] = (*mirrors.get(host, ()), mirror)
+    for host, listed in mirrors.items():
+        change(host, mirrors=listed)
+    for host, mirror in _pairs(environ, "IMAGESPEC_REWRITE"):
+        change(host, rewrite=mirror)
+    default = RegistrySettings()
+    if text := environ.get("IMAGESPEC_CONCURRENCY"):
+        count = _concurrency(int(text) if text.isdigit() else text, "IMAGESPEC_CONCURRENCY")
+        default = replace(default, concurrency=count)
+        found = {host: replace(settings, concurrency=count) for host, settings in found.items()}
+    return Hosts(found, default)
+
+
+def _listed(environ: Mapping[str, str], variable: str) -> Iterator[str]:
+    return (part.strip() for part in environ.get(variable, "").split(",") if part.strip())
+
+
+def _pairs(environ: Mapping[str, str], variable: str) -> Iterator[tuple[str, Mirror]]:
+    for part in _listed(environ, variable):
+        host, equals, mirror = part.partition("=")
+        if not equals:
+            raise SettingsError(
+                f"{variable}: not registry=mirror", variable=variable, hint="for example docker.io=127.0.0.1:5000"
+            )
+        yield _host(host.strip(), variable), _mirror(mirror, variable)
+
+
+def _host(text: str, variable: str) -> str:
+    """Return a registry's host as references have it."""
+    bare = not ("." in text or ":" in text)  # as in a reference, a plain word would be a folder of Docker Hub
+    try:
+        registry = Repository.parse(f"{text}:443/x/x" if bare else f"{text}/x/x").registry
+        return registry.removesuffix(":443") if bare else registry
+    except InvalidReference as error:
+        raise SettingsError(f"{variable}: not a registry's host[:port]", variable=variable) from error
+
+
+def _mirror(text: str, variable: str) -> Mirror:
+    try:
+        return Mirror.parse(text)
+    except InvalidReference as error:
+        raise SettingsError(f"{variable}: {error}", variable=variable, hint=error.hint) from error
+
+
+def _concurrency(value: object, variable: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MAX_CONCURRENCY:
+        raise SettingsError(f"{variable}: not a number from 1 to {_MAX_CONCURRENCY}", variable=variable)
+    return value
+
+
+def _registry(name: str, value: object, table: _Table) -> RegistrySettings:
+    """Return one ``[registries."…"]`` table as settings; raise SettingsError naming its key."""
+    where = f'registries."{name}"'
+    if not isinstance(value, dict):
+        raise SettingsError(f"{where}: not a table", variable=where)
+    for key in value:
+        _check_key(key, _REGISTRY_KEYS, f"{where}.{key}")
+    insecure = value.get("insecure")
+    if insecure is not None and not isinstance(insecure, bool):
+        raise SettingsError(f"{where}.insecure: not true or false", variable=f"{where}.insecure")
+    mirrors = value.get("mirrors", [])
+    if not isinstance(mirrors, list):
+        raise SettingsError(f"{where}.mirrors: not a list", variable=f"{where}.mirrors")
+    ca = value.get("ca")
+    return RegistrySettings(
+        insecure=insecure,
+        ca_file=str(_existing(table.folder / str(ca), f"{where}.ca")) if ca else None,
+        mirrors=tuple(_mirror(str(mirror), f"{where}.mirrors") for mirror in mirrors),
+        rewrite=_mirror(str(value["rewrite"]), f"{where}.rewrite") if value.get("rewrite") else None,
+        concurrency=_concurrency(value.get("concurrency", RegistrySettings().concurrency), f"{where}.concurrency"),
+    )

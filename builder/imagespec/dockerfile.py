@@ -20,6 +20,7 @@ from imagespec.plan import (
     AptInstall,
     BaseImage,
     BuildPlan,
+    CondaInstall,
     CopyFiles,
     PythonEnvironment,
     PythonPackages,
@@ -37,6 +38,7 @@ __all__ = [
     "quoted_word",
     "render",
     "step_folder",
+    "title_of",
 ]
 
 UV_CONTEXT: Final = "imagespec-uv"
@@ -51,10 +53,14 @@ _ARGUMENT: Final = "IMAGESPEC_VALUE_"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendering:
-    """A Dockerfile, and the build arguments that carry the values which no Dockerfile line can hold."""
+    """A Dockerfile, and the build arguments that carry the values which no Dockerfile line can hold.
+
+    ``titles`` name the steps for people; step ``i`` is marked ``step-i`` in its instruction.
+    """
 
     dockerfile: str
     arguments: tuple[tuple[str, str], ...]
+    titles: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +99,34 @@ def render(plan: BuildPlan, template: str, secret_targets: Sequence[str] = ()) -
         secrets=[{"id": f"imagespec-secret-{i}", "target": target} for i, target in enumerate(secret_targets)],
         steps=[_step(index, step) for index, step in enumerate(plan.steps)],
     )
-    return Rendering(dockerfile=text, arguments=tuple(arguments.items()))
+    titles = tuple(title_of(step) for step in plan.steps)
+    return Rendering(dockerfile=text, arguments=tuple(arguments.items()), titles=titles)
 
 
 def step_folder(index: int) -> str:
     """Return the folder of the build context that holds what step ``index`` needs."""
     return f"step-{index}"
+
+
+def title_of(step: Step) -> str:
+    """Return what the step does, in a few words on one line."""
+    if isinstance(step, AptInstall):
+        return f"apt packages: {_few(step.packages)}"
+    if isinstance(step, CondaInstall):
+        return f"conda packages: {_few(step.packages)}"
+    if isinstance(step, PythonEnvironment):
+        return f"python {step.version or step.executable or 'of the base'} in {step.prefix}"
+    if isinstance(step, PythonPackages):
+        return f"python packages: {_few(step.lines) or (step.lock.kind if step.lock else '')}"
+    if isinstance(step, CopyFiles):
+        return f"copy {len(step.entries)} files to {step.destination}"
+    lines = step.command.strip().splitlines()
+    return f"command: {lines[0][:60]}{'…' if len(lines) > 1 or len(lines[0]) > 60 else ''}"
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:4])
+    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
 
 
 def quoted_word(text: str) -> str:

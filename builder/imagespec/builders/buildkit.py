@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ __all__ = ["BuildKitBuilder"]
 # Starts the client with its process id on file, so that a cancellation can reach it; exec keeps the id.
 _RECORDING_SHELL: Final = ("/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"')
 _STOP_PATIENCE_S: Final = 15.0
+_PLACE: Final = re.compile(r"^Dockerfile:(\d+)$", re.MULTILINE)
 _ENGINE_HINT: Final = "start Docker, or set DOCKER_HOST to an engine that answers"
 
 
@@ -94,7 +96,7 @@ class BuildKitBuilder:
         with work_folder(self._store) as work:
             stage_files(work / "context", plan, files, context_texts(plan))
             keywords = dict(command.keywords) | self._paths(work, rendering, options)
-            self._run(work, keywords, options, emit)
+            self._run(work, keywords, ProgressDecoder(rendering.titles), options, emit)
             digest = _digest_of_build(work / "metadata.json")
         return self._verified(target, digest, options)
 
@@ -117,13 +119,14 @@ class BuildKitBuilder:
             "stream_logs": True,
         }
 
-    def _run(self, work: Path, keywords: dict[str, Any], options: BuildOptions, emit: Emit) -> None:
+    def _run(
+        self, work: Path, keywords: dict[str, Any], decoder: ProgressDecoder, options: BuildOptions, emit: Emit
+    ) -> None:
         from python_on_whales import DockerClient
         from python_on_whales.exceptions import DockerException
 
         process_id = work / "client.pid"
         client = DockerClient(client_call=[*_RECORDING_SHELL, str(process_id), self._docker], client_type="docker")
-        decoder = ProgressDecoder()
         options.cancellation.on_cancel(lambda: _interrupt(process_id))
         try:
             for line in _lines(client, keywords):
@@ -204,13 +207,15 @@ def _failure(decoder: ProgressDecoder, exit_status: int) -> Exception:
         if "Cannot connect to the Docker daemon" in said or "error during connect" in said:
             return EngineUnavailable(f"engine: {_last_line(said)}", hint=_ENGINE_HINT)
         return BuildFailed(f"build: {_last_line(said) or 'docker buildx stopped'}", exit_status=exit_status)
-    excerpt = tuple(line for line in said.splitlines() if line.startswith((" ", "Dockerfile:", ">>>", "-----")))
+    place = _PLACE.search(said)
+    where = f" (line {place[1]} of what 'imagespec dockerfile' shows)" if place else ""
+    why = f"exit code {failed.exit_code}" if failed.exit_code is not None else _last_line(failed.error)
     return BuildFailed(
-        f"build: step {failed.title} failed: {_last_line(failed.error)}",
+        f"build: {failed.title}: {why}{where}",
         step=failed.title,
-        exit_status=exit_status,
-        log_tail=(*failed.log_tail, *excerpt),
-        hint="the last lines of the step's output are above; imagespec dockerfile shows the whole recipe",
+        exit_status=failed.exit_code,
+        log_tail=failed.log_tail,
+        hint="nothing was pushed; mend what the output above says and build again",
     )
 
 

@@ -10,7 +10,7 @@ import base64
 import json
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -22,22 +22,29 @@ __all__ = ["FailedStep", "ProgressDecoder"]
 LOG_TAIL_LINES: Final = 30
 _NANOSECONDS: Final = re.compile(r"(\.\d{6})\d*")
 # Vertices that only say what BuildKit is doing with its own files.
-_INTERNAL: Final = re.compile(r"\[internal\]")
+_EXIT_CODE: Final = re.compile(r"did not complete successfully: exit code: (\d+)")
+_STEP: Final = re.compile(r"(?:\(# |\[)step-(\d+)")
+_MOUNT: Final = re.compile(r"\s+--mount=\S+")
+_STAGE: Final = re.compile(r"^\[[^\]]*\] ")
+_INTERNAL: Final = re.compile(r"internal\]|\bload (from client|metadata)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedStep:
-    """The step that failed: its title as BuildKit shows it, BuildKit's error, and the last lines it printed."""
+    """The step that failed: its title, BuildKit's error, its exit code if it ran, and the last lines it printed."""
 
     title: str
     error: str
+    exit_code: int | None
     log_tail: tuple[str, ...]
 
 
 class ProgressDecoder:
     """Turns the lines of a build into events, and remembers which step failed and what it said last."""
 
-    def __init__(self) -> None:
+    def __init__(self, titles: Sequence[str] = ()) -> None:
+        """``titles`` replace BuildKit's names for the vertices that are marked ``step-i``."""
+        self._step_titles = titles
         self._pending = ""
         self._titles: dict[str, str] = {}
         self._started: set[str] = set()
@@ -59,7 +66,13 @@ class ProgressDecoder:
             if "context canceled" in error:
                 continue
             tail = tuple(self._tails.get(vertex, ()))
-            return FailedStep(title=self._titles.get(vertex, ""), error=error, log_tail=tail)
+            exit_code = _EXIT_CODE.search(error)
+            return FailedStep(
+                title=self._titles.get(vertex, ""),
+                error=error,
+                exit_code=int(exit_code[1]) if exit_code else None,
+                log_tail=tail,
+            )
         return None
 
     def feed(self, line: str) -> Iterator[Event]:
@@ -88,7 +101,7 @@ class ProgressDecoder:
             yield from self._log(log)
 
     def _vertex(self, vertex: Mapping[str, Any]) -> Iterator[Event]:
-        step, title = str(vertex.get("digest")), str(vertex.get("name", "")).split("\n")[0]
+        step, title = str(vertex.get("digest")), self._title(str(vertex.get("name", "")))
         self._titles[step] = title
         error = str(vertex.get("error") or "")
         if error:
@@ -104,6 +117,13 @@ class ProgressDecoder:
             yield StepFinished(
                 step=step, title=title, duration_s=duration_s, cached=bool(vertex.get("cached")), error=error
             )
+
+    def _title(self, name: str) -> str:
+        marked = _STEP.search(name)
+        if marked and int(marked[1]) < len(self._step_titles):
+            return self._step_titles[int(marked[1])]
+        plain = _MOUNT.sub("", name.split("\n")[0])
+        return _STAGE.sub("", plain) if not _INTERNAL.search(plain) else plain
 
     def _transfer(self, transfer: Mapping[str, Any]) -> Iterator[Event]:
         step, title = str(transfer.get("vertex")), str(transfer.get("id", ""))

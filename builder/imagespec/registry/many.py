@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from imagespec.errors import ImageSpecError, RegistryUnreachable
 from imagespec.names import Reference
 from imagespec.oci import Descriptor, Platform
-from imagespec.registry import Registry
+from imagespec.registry import Resolver
 
 __all__ = ["LookUp", "resolve_many"]
 
@@ -37,7 +37,7 @@ class _Host:
 
 
 def resolve_many(
-    registry: Registry,
+    registry: Resolver,
     references: Iterable[Reference],
     *,
     platforms: tuple[Platform, ...] = (),
@@ -70,7 +70,7 @@ def resolve_many(
 
 
 def _work(
-    registry: Registry,
+    registry: Resolver,
     host: _Host,
     platforms: tuple[Platform, ...],
     answers: queue.SimpleQueue[LookUp | BaseException],
@@ -87,7 +87,7 @@ def _work(
             return
 
 
-def _look_up(registry: Registry, host: _Host, reference: Reference, platforms: tuple[Platform, ...]) -> LookUp:
+def _look_up(registry: Resolver, host: _Host, reference: Reference, platforms: tuple[Platform, ...]) -> LookUp:
     if host.down is not None:
         return LookUp(reference=reference, error=host.down)
     try:

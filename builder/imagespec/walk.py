@@ -1,0 +1,245 @@
+"""One walk over a folder: what lies in it and is not left out, with what stat(2) says of each file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from imagespec.dockerignore import NO_DOCKERIGNORE, DockerIgnore, Matched
+from imagespec.errors import InputChanged, InputError
+from imagespec.gitignore import NO_GITIGNORE, GitIgnore
+from imagespec.ignore import STANDARD_NAMES, STANDARD_SUFFIXES, VIRTUAL_ENVIRONMENT_MARKER
+from imagespec.stat_cache import key_of
+
+__all__ = ["Found", "FoundFile", "Rules", "Standing", "Tracked", "walk"]
+
+_GITIGNORE: Final = b".gitignore"
+_WHITEOUT: Final = b".wh."
+_OWNER_MAY_EXECUTE: Final = 0o100
+
+
+class FoundFile(NamedTuple):
+    """A regular file: ``key`` is what the stat cache compares."""
+
+    path: str
+    size_bytes: int
+    executable: bool
+    key: bytes
+
+
+@dataclass(slots=True)
+class Found:
+    """What a walk found, in the order of the disk; paths are relative to its root."""
+
+    files: list[FoundFile] = field(default_factory=list)
+    links: list[tuple[str, bytes]] = field(default_factory=list)
+    empty_folders: list[str] = field(default_factory=list)
+    special: list[str] = field(default_factory=list)
+
+
+class Tracked:
+    """The paths that git tracks, from the work tree's top; read when first asked for."""
+
+    def __init__(self, read: Callable[[], frozenset[bytes]]) -> None:
+        self._read = read
+        self._paths: frozenset[bytes] | None = None
+        self._folders: set[bytes] = set()
+
+    def has_file(self, path: bytes) -> bool:
+        """Return whether git tracks this path."""
+        return path in self._loaded()
+
+    def has_below(self, path: bytes) -> bool:
+        """Return whether git tracks something in this folder."""
+        self._loaded()
+        return path in self._folders
+
+    def _loaded(self) -> frozenset[bytes]:
+        if self._paths is None:
+            self._paths = self._read()
+            for path in self._paths:
+                while (slash := path.rfind(b"/")) > 0 and (path := path[:slash]) not in self._folders:
+                    self._folders.add(path)
+        return self._paths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The rules as they stand in one folder: git's lines so far, and which Docker patterns match it or a parent."""
+
+    git: GitIgnore = NO_GITIGNORE
+    docker: Matched = ()
+    is_left_out: bool = False
+    only_tracked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The rules of one walk. ``git_prefix`` and ``docker_prefix`` lead from their tops to the root, '' or with '/'."""
+
+    standard: bool = True
+    gitignore: bool = True
+    git_prefix: bytes = b""
+    tracked: Tracked | None = None
+    docker: DockerIgnore = NO_DOCKERIGNORE
+    docker_prefix: str = ""
+    standing: Standing = Standing()
+
+
+def walk(root: bytes, rules: Rules) -> Found:
+    """Return what lies below ``root`` and is not left out; links are not followed.
+
+    Raise InputError for a folder that cannot be read, and for a name that no image can hold.
+    """
+    walker = _Walker(root, rules)
+    folders = [("", rules.standing)]
+    while folders:
+        prefix, standing = folders.pop()
+        folders.extend(walker.look_into(prefix, standing))
+    return walker.found
+
+
+class _Walker:
+    def __init__(self, root: bytes, rules: Rules) -> None:
+        self.found = Found()
+        self._root = root + b"/"
+        self._rules = rules
+
+    def look_into(self, prefix: str, standing: Standing) -> list[tuple[str, Standing]]:
+        """Note what the folder ``prefix`` ('' or ending with '/') holds; return the folders to look into."""
+        entries = self._entries(prefix)
+        names = {entry.name for entry in entries}
+        if VIRTUAL_ENVIRONMENT_MARKER in names and self._rules.standard and prefix:
+            return []
+        if not entries and prefix and not standing.is_left_out and not standing.only_tracked:
+            self.found.empty_folders.append(prefix[:-1])
+        standing = self._with_gitignore(prefix, standing, names)
+        try:
+            return self._sorted_out(prefix, entries, standing)
+        except OSError as error:
+            shown = prefix[:-1] or "."
+            raise InputChanged(
+                f"read: folder {shown!r} changed while it was read",
+                path=shown,
+                hint="run again when nothing writes to it, or leave it out by .dockerignore",
+            ) from error
+
+    def _entries(self, prefix: str) -> list[os.DirEntry[bytes]]:
+        try:
+            with os.scandir(self._root + prefix.encode()) as entries:
+                return list(entries)
+        except OSError as error:
+            shown = prefix[:-1] or "."
+            raise InputError(
+                f"read: folder {shown!r}: {(error.strerror or 'input/output error').lower()}",
+                path=shown,
+                hint="make it readable, or leave it out by .dockerignore",
+            ) from error
+
+    def _with_gitignore(self, prefix: str, standing: Standing, names: set[bytes]) -> Standing:
+        if _GITIGNORE not in names or not self._rules.gitignore or standing.only_tracked:
+            return standing
+        folder = prefix.encode()
+        data = read_gitignore(self._root + folder + _GITIGNORE)
+        git = standing.git.extended(data, self._rules.git_prefix + folder)
+        return Standing(git=git, docker=standing.docker, is_left_out=standing.is_left_out)
+
+    def _sorted_out(
+        self, prefix: str, entries: list[os.DirEntry[bytes]], standing: Standing
+    ) -> list[tuple[str, Standing]]:
+        folders: list[tuple[str, Standing]] = []
+        files, docker, above = self.found.files, self._rules.docker, standing.docker
+        standard, asks_git = self._rules.standard, bool(standing.git.rules) or standing.only_tracked
+        git_prefix = self._rules.git_prefix + prefix.encode()
+        docker_prefix = self._rules.docker_prefix + prefix if docker else ""
+        for entry in entries:
+            name = entry.name
+            if standard and (name in STANDARD_NAMES or name.endswith(STANDARD_SUFFIXES)):
+                continue
+            is_folder = entry.is_dir(follow_symlinks=False)
+            below = standing
+            if asks_git:
+                kept = self._by_git(git_prefix + name, name, is_folder, standing)
+                if kept is None:
+                    continue
+                below = kept
+            if docker and not is_folder and docker.ignores(docker_prefix + _text(name, prefix), above):
+                continue
+            if is_folder:
+                inside = self._by_docker(docker_prefix, prefix, name, below)
+                if inside is not None:
+                    folders.append((f"{prefix}{_text(name, prefix)}/", inside))
+            elif entry.is_file(follow_symlinks=False):
+                status = entry.stat(follow_symlinks=False)
+                files.append(
+                    FoundFile(
+                        prefix + _text(name, prefix),
+                        status.st_size,
+                        bool(status.st_mode & _OWNER_MAY_EXECUTE),
+                        key_of(status),
+                    )
+                )
+            else:
+                self._note_other(prefix, entry)
+        return folders
+
+    def _by_git(self, path: bytes, name: bytes, is_folder: bool, standing: Standing) -> Standing | None:
+        """Return how the rules stand below ``path``, or None when git's rules leave it out."""
+        if not standing.only_tracked and not standing.git.ignores(path, name, is_folder):
+            return standing
+        tracked = self._rules.tracked
+        if tracked is None or not (tracked.has_below(path) if is_folder else tracked.has_file(path)):
+            return None
+        if not is_folder or standing.only_tracked:
+            return standing
+        return Standing(docker=standing.docker, is_left_out=standing.is_left_out, only_tracked=True)
+
+    def _by_docker(self, docker_prefix: str, prefix: str, name: bytes, standing: Standing) -> Standing | None:
+        """Return how the rules stand inside a folder, or None when nothing in it can be kept."""
+        docker = self._rules.docker
+        if not docker:
+            return standing
+        path = docker_prefix + _text(name, prefix)
+        is_left_out, matched = docker.matched(path, standing.docker)
+        if is_left_out and not docker.may_keep_below(path):
+            return None
+        return Standing(git=standing.git, docker=matched, is_left_out=is_left_out, only_tracked=standing.only_tracked)
+
+    def _note_other(self, prefix: str, entry: os.DirEntry[bytes]) -> None:
+        path = prefix + _text(entry.name, prefix)
+        if entry.is_symlink():
+            self.found.links.append((path, os.readlink(entry.path)))
+        else:
+            self.found.special.append(path)
+
+
+def read_gitignore(path: bytes) -> bytes:
+    """Return a ``.gitignore``'s bytes; nothing when it is a link or no file, which git does not read either."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    with open(handle, "rb") as stream:
+        return stream.read()
+
+
+def _text(name: bytes, prefix: str) -> str:
+    """Return a name as text; raise InputError for one that is not UTF-8, or that a layer would take for a removal."""
+    if name.startswith(_WHITEOUT):
+        shown = prefix + name.decode("utf-8", "backslashreplace")
+        raise InputError(
+            f"copy: {shown!r} would be taken for a removal in an image layer",
+            path=shown,
+            hint="rename it, or leave it out by .dockerignore",
+        )
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        shown = prefix + name.decode("utf-8", "backslashreplace")
+        raise InputError(
+            f"copy: the name of {shown!r} is not UTF-8",
+            path=shown,
+            hint="rename it, or leave its folder out by .dockerignore",
+        ) from None

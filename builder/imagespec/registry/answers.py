@@ -226,13 +226,15 @@ def _until(answer: Answer, text: str) -> float | None:
     return max(0.0, then - now) if now is not None else None
 
 
-def wait_s(limits: Limits, *, attempt: int, remaining_s: float, jitter: float, error: RegistryError) -> float | None:
+def wait_s(
+    limits: Limits, *, attempt: int, remaining_s: float, jitter: float, error: RegistryError, transient: bool
+) -> float | None:
     """Return how long to wait before attempt ``attempt`` + 1, or None when ``error`` is final.
 
     ``jitter`` is in [0, 1). Final are: errors that asking again cannot change, the last attempt, and a wait that
     would go beyond ``remaining_s``.
     """
-    if not error.transient or attempt >= limits.attempts:
+    if not transient or attempt >= limits.attempts:
         return None
     backoff = min(limits.backoff_max_s, limits.backoff_s * 2 ** (attempt - 1)) * (0.5 + jitter / 2)
     asked = getattr(error, "retry_after_s", None) or 0.0

@@ -5,16 +5,17 @@ Source: OCI Distribution Specification 1.1, "Pulling blobs" and "Pushing blobs".
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from imagespec.errors import ImageSpecError, IntegrityError, ProtocolViolation, RegistryError
 from imagespec.names import Digest, Repository
 from imagespec.oci import Descriptor
 from imagespec.registry import OpenBody, api
-from imagespec.registry.answers import Answer, uploaded_bytes
+from imagespec.registry.answers import Answer, content_digest, uploaded_bytes
 from imagespec.registry.transport import Attempts, Transport
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class BlobStream(io.RawIOBase):
         self._digest = digest
         self._hash = hashlib.new(digest.algorithm)
         self._position = 0
+        self._resumed_at = 0
         self._request = api.get_blob(repository, digest)
         self._attempts = transport.attempts()
         self._reply: Reply | None = self._ask()
@@ -86,6 +88,9 @@ class BlobStream(io.RawIOBase):
                 count = self._transport.read(self._request, self._reply, view)
             except RegistryError as error:
                 self._reply = None
+                if self._position - self._resumed_at >= _BLOCK_BYTES:
+                    self._attempts.renew()
+                self._resumed_at = self._position
                 self._attempts.after(error)
                 self._reply = self._ask()
                 continue
@@ -112,6 +117,66 @@ class BlobStream(io.RawIOBase):
         super().close()
 
 
+class _Source:
+    """A blob's content to send: read once from its start, opened anew only to go back."""
+
+    def __init__(self, descriptor: Descriptor, body: OpenBody, action: str) -> None:
+        self._descriptor = descriptor
+        self._body = body
+        self._action = action
+        self._stream: BinaryIO | None = None
+        self._position = 0
+        self._hash = hashlib.new(descriptor.digest.algorithm)
+
+    def blocks(self, start: int, size_bytes: int) -> Iterator[bytes]:
+        """Yield the bytes from ``start``; raise IntegrityError before the blob's last one if they are not its content.
+
+        What is skipped is hashed too: content that changed never completes an upload.
+        """
+        if self._stream is None or self._position > start:
+            self._open()
+        while self._position < start:
+            self._next(start - self._position)
+        end = start + size_bytes
+        if self._descriptor.size_bytes == 0:
+            self._check()
+        while self._position < end:
+            yield self._next(end - self._position)
+
+    def close(self) -> None:
+        """Close the content."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def _open(self) -> None:
+        self.close()
+        self._stream = self._body()
+        self._position = 0
+        self._hash = hashlib.new(self._descriptor.digest.algorithm)
+
+    def _next(self, limit_bytes: int) -> bytes:
+        assert self._stream is not None
+        block = self._stream.read(min(_BLOCK_BYTES, limit_bytes))
+        if not block:
+            raise self._changed("is shorter than its descriptor says")
+        self._hash.update(block)
+        self._position += len(block)
+        if self._position == self._descriptor.size_bytes:
+            self._check()
+        return block
+
+    def _check(self) -> None:
+        assert self._stream is not None
+        if self._stream.read(1):
+            raise self._changed("is longer than its descriptor says")
+        if self._hash.hexdigest() != self._descriptor.digest.encoded:
+            raise self._changed("has another digest than its descriptor says")
+
+    def _changed(self, what: str) -> IntegrityError:
+        return IntegrityError(f"{self._action}: the content {what}", hint="it changed while it was read; build again")
+
+
 class Upload:
     """One blob on its way into a repository."""
 
@@ -121,7 +186,8 @@ class Upload:
         self._transport = transport
         self._repository = repository
         self._descriptor = descriptor
-        self._body = body
+        self._action = f"upload blob {descriptor.digest} to {repository}"
+        self._source = _Source(descriptor, body, self._action)
         self._attempts = attempts
         self._location = ""
         self._start = 0
@@ -130,41 +196,54 @@ class Upload:
     def run(self) -> None:
         """Send the blob: whole, then from where a cut upload stands, then anew; raise when the attempts are used up."""
         try:
-            while True:
-                try:
-                    self._try()
-                    return
-                except RegistryError as error:
-                    self._recover(error)
+            while not self._sent():
+                if self._is_there():
+                    break
+                self._resume()
         except ImageSpecError:  # not on Ctrl-C, which must not wait for a registry
             self._drop()
             raise
+        finally:
+            self._source.close()
+
+    def _sent(self) -> bool:
+        """Return whether the blob was sent; False when another try may help, after the wait before it."""
+        try:
+            self._try()
+        except RegistryError as error:
+            self._recover(error)
+            return False
+        return True
 
     def _try(self) -> None:
         if not self._location:
             answer = self._once(api.start_upload(self._repository))
             self._moved(answer)
-            self._start = 0
-            self._chunk_bytes = max(self._chunk_bytes, _least_chunk(answer)) if self._chunk_bytes else 0
-        if self._chunk_bytes:
-            self._send_chunks()
+            if self._chunk_bytes:
+                self._chunk_bytes = max(self._chunk_bytes, _least_chunk(answer))
+        while self._chunk_bytes and self._start < self._descriptor.size_bytes:
+            self._send_chunk(min(self._chunk_bytes, self._descriptor.size_bytes - self._start))
         size = self._descriptor.size_bytes - self._start
         request = api.send_whole(self._repository, self._location, self._descriptor, size_bytes=size)
         if self._start and size:
-            span = f"{self._start}-{self._descriptor.size_bytes - 1}"
-            request = request.with_header("Content-Range", span)
-        self._transport.once(request, self._attempts, lambda: self._blocks(self._start, size))
-        self._location = ""
-
-    def _send_chunks(self) -> None:
-        while (left := self._descriptor.size_bytes - self._start) > 0:
-            self._send_chunk(min(left, self._chunk_bytes))
+            request = request.with_header("Content-Range", f"{self._start}-{self._descriptor.size_bytes - 1}")
+        answer = self._transport.once(request, self._attempts, lambda: self._source.blocks(self._start, size))
+        self._check(request, answer)
 
     def _send_chunk(self, size_bytes: int) -> None:
         request = api.send_chunk(self._repository, self._location, start=self._start, size_bytes=size_bytes)
-        answer = self._transport.once(request, self._attempts, lambda: self._blocks(self._start, size_bytes))
+        answer = self._transport.once(request, self._attempts, lambda: self._source.blocks(self._start, size_bytes))
         self._moved(answer)
-        self._start = uploaded_bytes(answer) or self._start + size_bytes
+        arrived = uploaded_bytes(answer) or self._start + size_bytes
+        if not self._start < arrived <= self._start + size_bytes:
+            raise ProtocolViolation(f"{self._action}: the registry says that {arrived} bytes have arrived")
+        self._start = arrived
+
+    def _check(self, request: api.Request, answer: Answer) -> None:
+        told = content_digest(request, answer)
+        wanted = self._descriptor.digest
+        if told is not None and told.algorithm == wanted.algorithm and told != wanted:
+            raise IntegrityError(f"{self._action}: the registry stored {told}")
 
     def _recover(self, error: RegistryError) -> None:
         """Prepare another try after ``error``, or raise it."""
@@ -172,81 +251,55 @@ class Upload:
             self._drop()
             self._chunk_bytes = _CHUNK_BYTES
             return
-        if error.status in (400, 404, 416) and self._location and self._attempts.count == 1 and self._start:
-            self._drop()  # the resumed session is not what it said: once more from the start
-            self._attempts.count += 1
-            return
-        self._attempts.after(error)
-        if self._location:
-            self._resume()
+        session_is_bad = bool(self._location) and error.status in (400, 404, 416)
+        self._attempts.after(error, even_if_final=session_is_bad)
+        if session_is_bad:
+            self._drop()
+
+    def _is_there(self) -> bool:
+        """Return whether only the answer was lost: the blob may be complete."""
+        if not self._location:
+            return False
+        try:
+            answer = self._once(api.head_blob(self._repository, self._descriptor.digest, push=True))
+        except RegistryError:
+            return False
+        return answer.status == 200
 
     def _resume(self) -> None:
         """Find out where the upload stands; start anew where the registry cannot tell."""
+        if not self._location:
+            return
         try:
             answer = self._once(api.upload_status(self._repository, self._location))
         except RegistryError:
             self._drop()
             return
         arrived = uploaded_bytes(answer)
-        if arrived is None or not 0 < arrived <= self._descriptor.size_bytes:
+        if arrived is None or arrived > self._descriptor.size_bytes:
             self._drop()
             return
-        self._moved(answer, required=False)
+        if arrived - self._start >= _BLOCK_BYTES:
+            self._attempts.renew()
+        self._location = answer.header("location") or self._location
         self._start = arrived
 
     def _once(self, request: api.Request) -> Answer:
         return self._transport.once(request, self._attempts)
 
-    def _moved(self, answer: Answer, *, required: bool = True) -> None:
+    def _moved(self, answer: Answer) -> None:
+        """Go on at the place that the registry names, which may change with every answer."""
         location = answer.header("location")
-        if not location and required:
-            raise ProtocolViolation(
-                f"upload blob {self._descriptor.digest} to {self._repository}: the registry names no place for it",
-                status=answer.status,
-            )
-        self._location = location or self._location
+        if not location:
+            raise ProtocolViolation(f"{self._action}: the registry names no place for it", status=answer.status)
+        self._location = location
 
     def _drop(self) -> None:
         """Leave nothing half sent behind, as far as the registry listens."""
         location, self._location, self._start = self._location, "", 0
         if location:
-            try:
+            with contextlib.suppress(ImageSpecError):  # why it is dropped is the error to show
                 self._once(api.cancel_upload(self._repository, location))
-            except ImageSpecError:  # why it is dropped is the error to show
-                return
-
-    def _blocks(self, start: int, size_bytes: int) -> Iterator[bytes]:
-        """Yield the body's bytes from ``start``; raise IntegrityError before the last one if they are not the blob's.
-
-        The whole body is hashed, also what is skipped: a file that changed never completes an upload.
-        """
-        descriptor, end = self._descriptor, start + size_bytes
-        digest = hashlib.new(descriptor.digest.algorithm)
-        position = 0
-        with self._body() as stream:
-            while position < end:
-                limit = (start if position < start else end) - position
-                block = stream.read(min(_BLOCK_BYTES, limit))
-                if not block:
-                    raise self._changed("is shorter than its descriptor says")
-                digest.update(block)
-                position += len(block)
-                if position == descriptor.size_bytes:
-                    self._check(digest.hexdigest(), stream.read(1))
-                if position > start:
-                    yield block
-
-    def _check(self, encoded: str, more: bytes) -> None:
-        if more:
-            raise self._changed("is longer than its descriptor says")
-        if encoded != self._descriptor.digest.encoded:
-            raise self._changed("has another digest than its descriptor says")
-
-    def _changed(self, what: str) -> IntegrityError:
-        return IntegrityError(
-            f"upload blob {self._descriptor.digest} to {self._repository}: the content {what}",
-            hint="it changed while it was read; build again",
-        )
 
 
 def _least_chunk(answer: Answer) -> int:

@@ -10,7 +10,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import BinaryIO, cast
 
-from imagespec.errors import ImageSpecError, IntegrityError, ProtocolViolation, RegistryError, WrongPlatform
+from imagespec.errors import (
+    IntegrityError,
+    ProtocolViolation,
+    RegistryError,
+    TooManyRequests,
+    Unauthorized,
+    WrongPlatform,
+)
 from imagespec.names import Digest, Reference, Repository
 from imagespec.oci import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Manifest, Platform, platforms_of
 from imagespec.registry import OpenBody, api
@@ -71,7 +78,7 @@ class HttpRegistry:
             answer = self._transport.exchange(request, attempts)
             descriptor = _described(request, reference, answer)
         except RegistryError as error:
-            if error.transient or error.status is None:
+            if error.status is None or isinstance(error, (Unauthorized, TooManyRequests)):
                 raise
             descriptor = None  # an answer to HEAD has no body, hence no code: GET tells what it meant
         if descriptor is None or (platforms and descriptor.media_type in INDEX_TYPES):
@@ -82,7 +89,9 @@ class HttpRegistry:
             self._check_platforms(reference, manifest, platforms, attempts)
         elif platforms:
             manifest = self._manifest(reference.with_digest(descriptor.digest), attempts)
-            self._check_platforms(reference, cast("Manifest", manifest), platforms, attempts)
+            if manifest is None:  # deleted meanwhile
+                return None
+            self._check_platforms(reference, manifest, platforms, attempts)
         return descriptor
 
     def _check_platforms(
@@ -138,12 +147,7 @@ class HttpRegistry:
         attempts = self._transport.attempts(descriptor.size_bytes)
         if self._has_blob(repository, descriptor.digest, attempts):
             return False
-        try:
-            Upload(self._transport, repository, descriptor, body, attempts).run()
-        except RegistryError:
-            # the last answer may have been lost on its way, after the blob was complete
-            if not self._is_there_after_all(repository, descriptor.digest):
-                raise
+        Upload(self._transport, repository, descriptor, body, attempts).run()
         return True
 
     def _has_blob(self, repository: Repository, digest: Digest, attempts: Attempts) -> bool:
@@ -153,14 +157,6 @@ class HttpRegistry:
             told = content_digest(request, answer)
             if told is not None and told.algorithm == digest.algorithm and told != digest:
                 raise ProtocolViolation(f"{request.action}: the registry has {told} in its place", status=200)
-        return answer.status == 200
-
-    def _is_there_after_all(self, repository: Repository, digest: Digest) -> bool:
-        attempts = self._transport.attempts()
-        try:
-            answer = self._transport.once(api.head_blob(repository, digest, push=True), attempts)
-        except ImageSpecError:
-            return False
         return answer.status == 200
 
     def mount(self, repository: Repository, digest: Digest, source: Repository) -> bool:

@@ -57,14 +57,22 @@ class Attempts:
         self.count = 1
         self.deadline = clock() + self._limits.operation_s + size_bytes / self._limits.slowest_bytes_s
 
-    def after(self, error: RegistryError) -> None:
-        """Wait as long as ``error`` calls for; raise it when asking again cannot help or is not allowed any more."""
+    def renew(self) -> None:
+        """Count anew: the last attempt brought something. The time allowed stays what it was."""
+        self.count = 1
+
+    def after(self, error: RegistryError, *, even_if_final: bool = False) -> None:
+        """Wait as long as ``error`` calls for; raise it when asking again cannot help or is not allowed any more.
+
+        ``even_if_final`` says that the next attempt will be another one, which the same answer does not concern.
+        """
         wait = wait_s(
             self._limits,
             attempt=self.count,
             remaining_s=self.deadline - self._clock(),
             jitter=self._jitter(),
             error=error,
+            transient=error.transient or even_if_final,
         )
         if wait is None:
             raise error
@@ -237,7 +245,7 @@ class Transport:
         headers = {"User-Agent": _USER_AGENT, **dict(request.headers), **extra}
         if request.body:
             headers["Content-Length"] = str(len(request.body))
-        fresh = blocks is not None
+        fresh = False
         while True:
             connection = self._connect(request, origin, deadline, fresh=fresh)
             try:

@@ -32,6 +32,7 @@ __all__ = [
     "Platform",
     "canonical_json",
     "digest_of",
+    "is_content_of",
     "platforms_of",
 ]
 
@@ -56,6 +57,13 @@ _ATTESTATION_OS: Final = "unknown"
 def digest_of(data: bytes) -> Digest:
     """Return the sha256 digest of ``data``."""
     return Digest("sha256", hashlib.sha256(data).hexdigest())
+
+
+def is_content_of(digest: Digest, data: bytes) -> bool:
+    """Return whether ``data`` has this digest; False for an algorithm that cannot be checked here."""
+    if digest.algorithm not in ("sha256", "sha384", "sha512"):
+        return False
+    return hashlib.new(digest.algorithm, data).hexdigest() == digest.encoded
 
 
 def canonical_json(value: Any) -> bytes:
@@ -107,6 +115,7 @@ class Descriptor:
     size_bytes: int
     platform: Platform | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
+    artifact_type: str = ""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Descriptor:
@@ -119,6 +128,7 @@ class Descriptor:
                 size_bytes=int(value["size"]),
                 platform=Platform.from_json(platform) if platform else None,
                 annotations=dict(value.get("annotations") or {}),
+                artifact_type=str(value.get("artifactType") or ""),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProtocolViolation(f"descriptor: not valid: {error}") from error
@@ -132,6 +142,8 @@ class Descriptor:
                 value["platform"]["variant"] = self.platform.variant
         if self.annotations:
             value["annotations"] = dict(self.annotations)
+        if self.artifact_type:
+            value["artifactType"] = self.artifact_type
         return value
 
 
@@ -212,7 +224,7 @@ class Manifest:
 
     def verify(self, digest: Digest) -> Manifest:
         """Return self if the bytes have this digest; raise IntegrityError."""
-        if digest.algorithm == "sha256" and digest_of(self.data) != digest:
+        if not is_content_of(digest, self.data):
             raise IntegrityError(f"manifest: its bytes have {digest_of(self.data)}, not {digest}")
         return self
 

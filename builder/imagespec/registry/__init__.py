@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol, TypeAlias
 from imagespec.names import Digest, Reference, Repository
 from imagespec.oci import Descriptor, Manifest, Platform
 
-__all__ = ["OpenBody", "Registry", "Resolver"]
+__all__ = ["OpenBody", "Registry", "RegistryAdmin", "Resolver"]
 
 OpenBody: TypeAlias = Callable[[], BinaryIO]
 """Opens a blob's bytes from the start; called again when an upload is tried again."""
@@ -53,4 +53,24 @@ class Registry(Resolver, Protocol):
 
     def write_manifest(self, reference: Reference, manifest: Manifest) -> Descriptor:
         """Write the manifest under the reference's tag (or its digest) and return its verified descriptor."""
+        ...
+
+
+class RegistryAdmin(Protocol):
+    """What a look around and a clean-up need, beside ``Registry``. Absence is an answer, everything else raises."""
+
+    def ping(self, registry: str) -> None:
+        """Return when ``registry`` (host[:port]) is one and lets us in; raise RegistryError."""
+        ...
+
+    def tags(self, repository: Repository) -> tuple[str, ...]:
+        """Return the repository's tags, sorted; () when there is no such repository."""
+        ...
+
+    def referrers(self, repository: Repository, digest: Digest, artifact_type: str = "") -> tuple[Descriptor, ...]:
+        """Return the manifests whose subject is ``digest``, of one artifact type or of all."""
+        ...
+
+    def delete(self, reference: Reference) -> bool:
+        """Delete the manifest (by digest, with all its tags) or the tag; return whether it was there."""
         ...

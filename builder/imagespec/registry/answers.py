@@ -151,6 +151,8 @@ def failure(request: Request, answer: Answer, url: str, secrets: tuple[str, ...]
         return error(Denied, "the registry does not allow it", f"check what {request.registry} grants to your account")
     if request.method == "PUT" and _is_immutable(answer, codes, said):
         return error(Denied, "the tag is immutable", "choose another tag, or look the present one up again")
+    if answer.status == 405 or "UNSUPPORTED" in codes:
+        return error(Denied, "the registry does not support it")
     if answer.status in _TRANSIENT:
         return error(RegistryUnreachable, f"the registry answered {answer.status}", "try again later")
     if answer.status == 404:

@@ -19,12 +19,21 @@ from imagespec.errors import (
     WrongPlatform,
 )
 from imagespec.names import Digest, Reference, Repository
-from imagespec.oci import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Manifest, Platform, platforms_of
+from imagespec.oci import (
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    Descriptor,
+    Manifest,
+    Platform,
+    is_content_of,
+    platforms_of,
+)
 from imagespec.registry import OpenBody, api
 from imagespec.registry.answers import Answer, content_digest, failure, is_absent
 from imagespec.registry.auth import Anonymous, CredentialSource
 from imagespec.registry.blobs import BlobStream, Upload
 from imagespec.registry.hosts import Network
+from imagespec.registry.referrers import fallback_reference, referrer, subject_of, with_referrer
 from imagespec.registry.transport import Attempts, Transport
 
 __all__ = ["HttpRegistry"]
@@ -116,7 +125,7 @@ class HttpRegistry:
             raise ProtocolViolation(f"look up {reference}: its config has {config.size_bytes} bytes")
         request = api.get_blob(reference.repository, config.digest)
         data = self._transport.exchange(request, attempts).body
-        if config.digest.algorithm == "sha256" and not _has(data, config.digest):
+        if not is_content_of(config.digest, data):
             raise IntegrityError(f"look up {reference}: its config has another digest than its manifest says")
         try:
             return Platform.from_json(json.loads(data))
@@ -196,7 +205,15 @@ class HttpRegistry:
             raise IntegrityError(f"write {reference}: the registry stored {told}, not {descriptor.digest}")
         written = replace(reference, digest=None) if reference.tag else reference.with_digest(descriptor.digest)
         self._verify(written, descriptor)
+        subject = subject_of(manifest)
+        if subject is not None and not answer.header("oci-subject"):
+            self._list_referrer(reference.repository, subject, manifest)
         return descriptor
+
+    def _list_referrer(self, repository: Repository, subject: Digest, manifest: Manifest) -> None:
+        """Enter the manifest in the list that a registry without referrers keeps under a tag."""
+        listed = fallback_reference(repository, subject)
+        self.write_manifest(listed, with_referrer(self.read_manifest(listed), referrer(manifest)))
 
     def _verify(self, reference: Reference, descriptor: Descriptor) -> None:
         """Return once the registry serves what was written: not every one reads its own writes at once."""
@@ -213,12 +230,6 @@ class _Unsettled(RegistryError):
     """A write that cannot be read yet."""
 
     transient = True
-
-
-def _has(data: bytes, digest: Digest) -> bool:
-    import hashlib
-
-    return hashlib.new(digest.algorithm, data).hexdigest() == digest.encoded
 
 
 def _described(request: api.Request, reference: Reference, answer: Answer) -> Descriptor | None:
@@ -243,7 +254,7 @@ def _received(request: api.Request, reference: Reference, answer: Answer) -> Man
         )
     manifest = Manifest(media_type, answer.body)
     for digest in (reference.digest, content_digest(request, answer)):
-        if digest is not None and not _has(answer.body, digest):
+        if digest is not None and not is_content_of(digest, answer.body):
             raise IntegrityError(f"{request.action}: its bytes are not {digest}")
     manifest.value()
     return manifest

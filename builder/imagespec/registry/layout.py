@@ -23,6 +23,7 @@ from imagespec.errors import IntegrityError, ProtocolViolation, RegistryError, R
 from imagespec.names import Digest, Reference, Repository
 from imagespec.oci import DOCKER_INDEX, OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, Platform, platforms_of
 from imagespec.registry import OpenBody
+from imagespec.registry.referrers import fallback_reference, referrer, subject_of, with_referrer
 
 __all__ = ["LayoutRegistry"]
 
@@ -58,7 +59,7 @@ class _VerifiedFile(io.RawIOBase):
 
 
 class LayoutRegistry:
-    """``Registry`` over the folder ``root``, which is made by the first write."""
+    """``Registry`` and ``RegistryAdmin`` over the folder ``root``, which is made by the first write."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -116,10 +117,44 @@ class LayoutRegistry:
             self._prepare(path.parent)
             with self._appearing(path) as file:
                 file.write(manifest.data)
-            if reference.tag:
-                with self._locked():
+            with self._locked():
+                if reference.tag:
                     self._name(reference, descriptor)
+                if (subject := subject_of(manifest)) is not None:
+                    self._list_referrer(fallback_reference(reference.repository, subject), manifest)
         return descriptor
+
+    def _list_referrer(self, listed: Reference, manifest: Manifest) -> None:
+        """Enter the manifest in the list of its subject's referrers; the lock is held."""
+        index = with_referrer(self._find(listed), referrer(manifest))
+        with self._appearing(self._path(index.descriptor.digest)) as file:
+            file.write(index.data)
+        self._name(listed, index.descriptor)
+
+    def ping(self, registry: str) -> None:
+        """Return: a folder needs nobody to answer."""
+
+    def tags(self, repository: Repository) -> tuple[str, ...]:
+        """Return the tags of ``repository`` in this folder, sorted."""
+        prefix = f"{repository}:"
+        with self._readable(f"list the tags of {repository}"):
+            names = [_annotation(entry, _FULL_NAME) for entry in self._entries()]
+        return tuple(sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix)))
+
+    def referrers(self, repository: Repository, digest: Digest, artifact_type: str = "") -> tuple[Descriptor, ...]:
+        """Return the manifests whose subject is ``digest``, of one artifact type or of all."""
+        index = self.read_manifest(fallback_reference(repository, digest))
+        listed = index.manifests if index is not None and index.is_index else ()
+        return tuple(one for one in listed if not artifact_type or one.artifact_type == artifact_type)
+
+    def delete(self, reference: Reference) -> bool:
+        """Take a tag, or every name of a digest, out of the index; return whether there was one. Blobs stay."""
+        with self._readable(f"delete {reference}"), self._locked():
+            entries = self._entries()
+            kept = [entry for entry in entries if not _names(entry, reference)]
+            if len(kept) != len(entries):
+                self._write_index(kept)
+        return len(kept) != len(entries)
 
     def _path(self, digest: Digest) -> Path:
         return self._root / "blobs" / digest.algorithm / digest.encoded
@@ -180,7 +215,10 @@ class LayoutRegistry:
         full = f"{reference.repository}:{reference.tag}"
         kept = [entry for entry in self._entries() if _annotation(entry, _FULL_NAME) != full]
         named = {**descriptor.to_json(), "annotations": {_FULL_NAME: full, _REF_NAME: reference.tag}}
-        value = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [*kept, named]}
+        self._write_index([*kept, named])
+
+    def _write_index(self, entries: list[dict[str, Any]]) -> None:
+        value = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
         with self._appearing(self._root / "index.json") as file:
             file.write(json.dumps(value, indent=1).encode())
 
@@ -233,6 +271,13 @@ class LayoutRegistry:
 def _annotation(entry: dict[str, Any], key: str) -> str:
     annotations = entry.get("annotations")
     return str(annotations.get(key, "")) if isinstance(annotations, dict) else ""
+
+
+def _names(entry: dict[str, Any], reference: Reference) -> bool:
+    if reference.digest is not None:
+        prefix = f"{reference.repository}:"
+        return entry.get("digest") == str(reference.digest) and _annotation(entry, _FULL_NAME).startswith(prefix)
+    return _annotation(entry, _FULL_NAME) == f"{reference.repository}:{reference.tag}"
 
 
 def _media_type(data: bytes) -> str:

@@ -203,7 +203,7 @@ def _step(index: int, step: Step) -> Mapping[str, Any]:
 
 
 def _package_files(step: PythonPackages) -> dict[str, Any]:
-    files = ["requirements.txt"] if step.lines or step.options else []
+    files = ["requirements.txt"] if step.lines or step.options or step.projects else []
     if step.lock is not None:
         if step.lock.kind not in ("uv.lock", "pyproject.toml") and not step.lock.kind.startswith("pylock."):
             raise Unsupported(
@@ -220,6 +220,8 @@ def _package_files(step: PythonPackages) -> dict[str, Any]:
         "lock": step.lock.kind if step.lock else "",
         "requirement_files": files,
         "has_constraints": bool(step.constraints),
+        # Building a project writes next to its sources; what is written there is thrown away.
+        "mount_options": ",rw" if step.projects else "",
         # Lines of `uv pip freeze` that must not become constraints: editable installs, and what is asked for anew.
         "replaced": rf"^(-e |({replaced})(==| @ ))" if names else "^-e ",
     }

@@ -72,8 +72,8 @@ def ensure(request: BuildRequest, files: Files, *, emit: Emit, clock: Clock) -> 
     looked_up = clock()
     lookup = ("look up", looked_up - started)
     if found is not None and not request.is_forced:
-        return _result(request, found, Outcome.REUSED, "in the registry already", (lookup,))
-    reason = "not in the registry" if found is None else "forced"
+        return _result(request, found, Outcome.REUSED, "it exists", (lookup,))
+    reason = "it did not exist" if found is None else "forced"
     options = request.options
     request.builder.check(request.plan)
     if request.parent is not None:

@@ -93,6 +93,8 @@ def encode(value: Any) -> bytes:
         return _framed(b"E", encode([type(value).__name__, value.name]))
     if value is None or isinstance(value, (bool, int, str, bytes)):
         return _scalar(value)
+    if isinstance(value, ContextEntry):
+        return _framed(b"F", _entry(value))
     if isinstance(value, (list, tuple)):
         return _framed(b"L", b"".join(encode(item) for item in value))
     if isinstance(value, Mapping):

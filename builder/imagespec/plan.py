@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from imagespec.names import Digest
 from imagespec.oci import Platform
-from imagespec.snapshot import ContextEntry, LockFiles
+from imagespec.snapshot import ContextEntry, LocalProject, LockFiles
 
 __all__ = [
     "RECIPE",
@@ -101,6 +101,7 @@ class PythonPackages:
     lines: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    projects: tuple[LocalProject, ...] = ()
     lock: LockFiles | None = None
     index: str = ""
     extra_indexes: tuple[str, ...] = ()

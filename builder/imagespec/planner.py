@@ -276,6 +276,7 @@ def _packages(
         lines=tuple(sorted({*listed, *required_lines.lines})),
         constraints=tuple(sorted(set(required_lines.constraints))),
         options=required_lines.options,
+        projects=required_lines.projects,
         lock=lock,
         index=declaration.pip_index or "",
         extra_indexes=tuple(declaration.pip_extra_index_url or ()),

@@ -45,7 +45,8 @@ class Settings:
     """What the environment and the configuration files say.
 
     ``store_dir`` is the OCI layout that keeps images without a registry, ``cache_dir`` what can be made again;
-    ``credential_files`` are asked in order. ``builder`` is "" where nothing is said.
+    ``credential_files`` are asked in order. ``builder`` is "" where nothing is said. ``image_id`` is the id of the spec
+    whose image this process runs in, "" outside of one.
     """
 
     docker_config_dir: Path
@@ -59,6 +60,7 @@ class Settings:
     docker_host: str = ""
     no_color: bool = False
     ci: bool = False
+    image_id: str = ""
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Settings:
@@ -81,6 +83,7 @@ class Settings:
             docker_host=environ.get("DOCKER_HOST") or table.text("docker_host"),
             no_color=bool(environ.get("NO_COLOR")),
             ci=environ.get("CI", "").lower() not in ("", "0", "false"),
+            image_id=environ.get("_F_IMG_ID", ""),
         )
 
     @property

@@ -11,6 +11,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -24,7 +25,7 @@ from imagespec.errors import BuildFailed, Cancelled, EngineUnavailable, Integrit
 from imagespec.events import Emit
 from imagespec.names import Digest, Reference
 from imagespec.oci import Descriptor
-from imagespec.plan import BuildPlan
+from imagespec.plan import BaseImage, BuildPlan
 from imagespec.registry import Resolver
 from imagespec.snapshot import Files
 
@@ -53,14 +54,19 @@ class BuildKitBuilder:
         registry: Resolver,
         engine: Resolver,
         is_insecure: Callable[[str], bool],
+        locate: Callable[[Reference], Reference],
         docker: str = "docker",
     ) -> None:
-        """``registry`` and ``engine`` verify what was pushed or loaded; ``is_insecure`` tells plain-HTTP hosts."""
+        """``registry`` and ``engine`` verify what was pushed or loaded.
+
+        ``is_insecure`` tells plain-HTTP hosts, ``locate`` where a base is pulled from (a mirror, or itself).
+        """
         self._template = template
         self._store = store
         self._registry = registry
         self._engine = engine
         self._is_insecure = is_insecure
+        self._locate = locate
         self._docker = docker
 
     def check(self, plan: BuildPlan) -> None:
@@ -91,6 +97,7 @@ class BuildKitBuilder:
         """Build, push or load, and return the verified descriptor of what now stands under ``target``."""
         rendering = render(plan, self._template, [secret.target for secret in options.secrets])
         uv = "" if plan.tools.uv_image else str(uv_folder(self._store, plan.tools.uv, plan.platforms))
+        options = self._bound(plan, options)
         insecure = not options.load and self._is_insecure(target.repository.registry)
         command = buildx_build(plan, rendering, target, options, uv_folder=uv, insecure=insecure)
         with work_folder(self._store) as work:
@@ -99,6 +106,14 @@ class BuildKitBuilder:
             self._run(work, keywords, ProgressDecoder(rendering.titles), options, emit)
             digest = _digest_of_build(work / "metadata.json")
         return self._verified(target, digest, options)
+
+    def _bound(self, plan: BuildPlan, options: BuildOptions) -> BuildOptions:
+        """Return the options with the base's own place, where a mirror or a rewrite stands for it."""
+        if not isinstance(plan.base, BaseImage) or options.base is not None or options.base_layout:
+            return options
+        named = Reference.parse(plan.base.reference)
+        found = self._locate(named)
+        return options if found == named else replace(options, base=found)
 
     def _paths(self, work: Path, rendering: Rendering, options: BuildOptions) -> dict[str, Any]:
         (work / "Dockerfile").write_text(rendering.dockerfile, encoding="utf-8")

@@ -9,12 +9,13 @@ from imagespec.builders import BuildOptions
 from imagespec.dockerfile import BASE_CONTEXT, UV_CONTEXT, Rendering, step_folder
 from imagespec.names import Reference
 from imagespec.plan import AptInstall, BaseImage, BuildPlan, PythonPackages
-from imagespec.snapshot import TextFile
+from imagespec.snapshot import LocalProject, TextFile
 
 __all__ = ["CA_SECRET", "ENV_SECRET", "BuildxBuild", "buildx_build", "context_texts", "environment_script"]
 
 ENV_SECRET: Final = "imagespec-env"
 CA_SECRET: Final = "imagespec-ca"
+PACKAGES_MOUNT: Final = "/run/imagespec/packages"
 _CA_IN_STEP: Final = "/run/imagespec/ca.crt"
 _CA_VARIABLES: Final = (
     "SSL_CERT_FILE",
@@ -70,7 +71,7 @@ def context_texts(plan: BuildPlan) -> tuple[TextFile, ...]:
         if isinstance(step, AptInstall):
             texts.append(TextFile(path="apt/keep-archives.conf", data=_KEEP_ARCHIVES))
         elif isinstance(step, PythonPackages):
-            lines = [*step.options, *step.lines]
+            lines = [*step.options, *step.lines, *(_project_line(project) for project in step.projects)]
             texts.append(TextFile(path=f"{folder}/requirements.txt", data=_text(lines)))
             texts.append(TextFile(path=f"{folder}/constraints.txt", data=_text(list(step.constraints))))
             locked = step.lock.files if step.lock else ()
@@ -86,6 +87,13 @@ def environment_script(options: BuildOptions) -> str:
     for name, value in options.proxies:
         lines += [f"export {spelling}={shlex.quote(value)}" for spelling in (name.upper(), name.lower())]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _project_line(project: LocalProject) -> str:
+    """Return the requirement line for a project in the mounted folder; an image has no use for an editable install."""
+    extras = f"[{','.join(project.extras)}]" if project.extras else ""
+    marker = f" ; {project.marker}" if project.marker else ""
+    return f"{PACKAGES_MOUNT}/{project.path}{extras}{marker}"
 
 
 def _text(lines: list[str]) -> bytes:

@@ -21,12 +21,13 @@ __all__ = ["FailedStep", "ProgressDecoder"]
 
 LOG_TAIL_LINES: Final = 30
 _NANOSECONDS: Final = re.compile(r"(\.\d{6})\d*")
-# Vertices that only say what BuildKit is doing with its own files.
+# Vertices that only say what BuildKit is doing with its own files; COPY --link shows twice.
 _EXIT_CODE: Final = re.compile(r"did not complete successfully: exit code: (\d+)")
 _STEP: Final = re.compile(r"(?:\(# |\[)step-(\d+)")
+_USER: Final = re.compile(r"\(# (user [a-z0-9_-]+)")
 _MOUNT: Final = re.compile(r"\s+--mount=\S+")
 _STAGE: Final = re.compile(r"^\[[^\]]*\] ")
-_INTERNAL: Final = re.compile(r"internal\]|\bload (from client|metadata)")
+_INTERNAL: Final = re.compile(r"internal\]|\] (load (from client|metadata|\.dockerignore)|LINK COPY|WORKDIR|COPY --from=imagespec-uv)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +107,7 @@ class ProgressDecoder:
         error = str(vertex.get("error") or "")
         if error:
             self._errors.setdefault(step, error)
-        if _INTERNAL.search(title) and not error:
+        if _INTERNAL.search(str(vertex.get("name", ""))) and not error:
             return
         if vertex.get("started") and step not in self._started:
             self._started.add(step)
@@ -122,8 +123,11 @@ class ProgressDecoder:
         marked = _STEP.search(name)
         if marked and int(marked[1]) < len(self._step_titles):
             return self._step_titles[int(marked[1])]
+        user = _USER.search(name)
+        if user:
+            return user[1]
         plain = _MOUNT.sub("", name.split("\n")[0])
-        return _STAGE.sub("", plain) if not _INTERNAL.search(plain) else plain
+        return plain if _INTERNAL.search(plain) else _STAGE.sub("", plain)
 
     def _transfer(self, transfer: Mapping[str, Any]) -> Iterator[Event]:
         step, title = str(transfer.get("vertex")), str(transfer.get("id", ""))
@@ -139,7 +143,8 @@ class ProgressDecoder:
             self._partial[step] = rest
         tail = self._tails.setdefault(step, deque(maxlen=LOG_TAIL_LINES))
         for line in lines:
-            shown = line.rsplit("\r", 1)[-1] if not line.endswith("\r") else line.rstrip("\r")
+            # A carriage return redraws the line: what a terminal would show last is what counts.
+            shown = line.rstrip("\r").rsplit("\r", 1)[-1]
             tail.append(shown)
             yield StepLog(step=step, text=shown)
 

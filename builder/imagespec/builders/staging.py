@@ -12,7 +12,7 @@ from typing import Final
 
 from imagespec.dockerfile import step_folder
 from imagespec.errors import InputError
-from imagespec.plan import BuildPlan, CopyFiles
+from imagespec.plan import BuildPlan, CopyFiles, PythonPackages
 from imagespec.snapshot import ContextEntry, EntryKind, Files, TextFile
 
 __all__ = ["stage_files", "work_folder"]
@@ -45,12 +45,19 @@ def stage_files(context: Path, plan: BuildPlan, files: Files, texts: tuple[TextF
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.data)
     for index, step in enumerate(plan.steps):
+        folder = context / step_folder(index)
         if isinstance(step, CopyFiles):
-            folder = context / step_folder(index)
             folder.mkdir()
-            for entry in step.entries:
-                _stage(folder, entry, files)
+            _stage_all(folder, step.entries, files)
+        elif isinstance(step, PythonPackages):
+            for project in step.projects:
+                _stage_all(folder, project.entries, files)
     _normalise(context)
+
+
+def _stage_all(folder: Path, entries: tuple[ContextEntry, ...], files: Files) -> None:
+    for entry in entries:
+        _stage(folder, entry, files)
 
 
 def _stage(folder: Path, entry: ContextEntry, files: Files) -> None:

@@ -1,0 +1,264 @@
+"""The only assembler: settings and a declaration in, the objects that carry it out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Final
+
+from imagespec import builder_options, fields
+from imagespec.builders import Builder, BuildOptions, Cancellation, SecretFile
+from imagespec.builders.buildkit import BuildKitBuilder
+from imagespec.builders.noop import NoopBuilder
+from imagespec.ensure import BuildRequest
+from imagespec.errors import SpecError
+from imagespec.events import Emit, discard
+from imagespec.fingerprint import Fingerprint, fingerprint_of, tag_of
+from imagespec.names import Reference, Repository
+from imagespec.oci import canonical_json
+from imagespec.plan import BaseLayout, BuildPlan, Parent
+from imagespec.planner import make_plan
+from imagespec.registry import Registry, Resolver
+from imagespec.registry.credentials import FileCredentials
+from imagespec.registry.engine import EngineImages
+from imagespec.registry.http import HttpRegistry
+from imagespec.registry.layout import LayoutRegistry
+from imagespec.registry.mirrors import MirroredRegistry, locate
+from imagespec.settings import Settings
+from imagespec.spec import Declaration
+from imagespec.stat_cache import StatCache
+from imagespec.workspace import Workspace
+
+__all__ = ["Composition", "Identity", "Target"]
+
+ENTRY_POINTS: Final = "imagespec.builders"
+LABEL_FINGERPRINT: Final = "io.imagespec.fingerprint"
+LABEL_PARTS: Final = "io.imagespec.parts"
+_LABEL_LIMIT_BYTES: Final = 4096
+# Names that a spec written for Flyte may carry for "the usual builder".
+_AUTOMATIC: Final = ("auto", "default")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A declaration and where it was found; ``modules`` are the Python files that define it."""
+
+    declaration: Declaration
+    origin: str = ""
+    modules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What a declaration is, before anything is looked up: its plan, its fingerprint and its name.
+
+    ``is_local`` means that it has no registry: it is kept by the local engine, or in the OCI layout store.
+    """
+
+    plan: BuildPlan
+    fingerprint: Fingerprint
+    reference: Reference
+    is_local: bool
+    parent: Identity | None = None
+
+    @property
+    def name(self) -> str:
+        """The image's name as people write it: local images without the registry that Docker would fill in."""
+        reference = self.reference
+        return (
+            f"{reference.repository.path.removeprefix('library/')}:{reference.tag}" if self.is_local else str(reference)
+        )
+
+
+class Composition:
+    """Everything one run shares: settings, the workspace, connections, builders."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        cwd: str | None = None,
+        emit: Emit = discard,
+        use_stat_cache: bool = True,
+        cancellation: Cancellation | None = None,
+    ) -> None:
+        """``emit`` hears what the workspace warns of; ``cancellation`` stops builds that this run starts."""
+        self.settings = settings
+        self.cancellation = cancellation or Cancellation()
+        self.cwd = cwd or os.getcwd()
+        cache = StatCache(str(settings.cache_dir / "stat")) if use_stat_cache else None
+        self.workspace = Workspace(cwd=self.cwd, stat_cache=cache, emit=emit)
+
+    def identify(self, target: Target) -> Identity:
+        """Return plan, fingerprint and name, from the declaration and the disk alone."""
+        return self._identify(target.declaration, target.modules, target.declaration.registry)
+
+    def _identify(self, declaration: Declaration, modules: tuple[str, ...], registry: str | None) -> Identity:
+        parent = None
+        base = declaration.base_image
+        if isinstance(base, Declaration):
+            # A parent without a registry is kept where its child goes: nowhere else could a builder find it.
+            parent = self._identify(base, modules, base.registry or registry)
+        snapshot = self.workspace.take(declaration, modules=modules)
+        as_parent = Parent(plan=parent.plan, fingerprint=parent.fingerprint.digest) if parent else None
+        plan = make_plan(declaration, snapshot, as_parent)
+        fingerprint = fingerprint_of(plan)
+        reference = _reference(declaration, registry, tag_of(fingerprint, declaration.tag_format))
+        return Identity(
+            plan=plan, fingerprint=fingerprint, reference=reference, is_local=registry is None, parent=parent
+        )
+
+    def request(self, target: Target, *, builder: str = "", is_forced: bool = False) -> BuildRequest:
+        """Return the request to have the target's image; nothing is looked up yet."""
+        return self._request(target.declaration, self.identify(target), builder, is_forced)
+
+    def _request(self, declaration: Declaration, identity: Identity, builder: str, is_forced: bool) -> BuildRequest:
+        base = declaration.base_image
+        parent = None
+        if isinstance(base, Declaration) and identity.parent is not None:
+            parent = self._request(base, identity.parent, builder, is_forced=False)
+        return BuildRequest(
+            plan=identity.plan,
+            fingerprint=identity.fingerprint,
+            reference=identity.reference,
+            images=self.images_of(declaration, identity),
+            builder=self.builder(builder or declaration.builder or self.settings.builder),
+            options=self._options(declaration, identity, load=identity.is_local),
+            parent=parent,
+            is_forced=is_forced or declaration.is_forced,
+        )
+
+    def images_of(self, declaration: Declaration, identity: Identity) -> Resolver:
+        """Return what knows whether the declaration's image exists: its registry, or the local images."""
+        return self.local_images if identity.is_local else self.registry_of(declaration)
+
+    def registry_of(self, declaration: Declaration) -> Registry:
+        """Return the registry client, with the declaration's own ``registry_config`` where it has one."""
+        if declaration.registry_config is None:
+            return self.registry
+        folder = declaration.folder or self.cwd
+        return self._client((Path(folder, declaration.registry_config),))
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The client for every registry, with the user's credentials."""
+        return self._client(self.settings.credential_files)
+
+    def _client(self, credential_files: tuple[Path, ...]) -> HttpRegistry:
+        return HttpRegistry(network=self.settings.network, credentials=FileCredentials(credential_files))
+
+    @cached_property
+    def engine(self) -> EngineImages:
+        """The local engine's images."""
+        return EngineImages(docker_host=self.settings.docker_host or None)
+
+    @cached_property
+    def local_images(self) -> Resolver:
+        """Where images without a registry are: the engine if one answers, else the OCI layout store."""
+        return self.engine if self.engine.answers() else LayoutRegistry(self.settings.store_dir)
+
+    def builder(self, name: str) -> Builder:
+        """Return the builder of this name, "" meaning the usual one; raise SpecError for an unknown one."""
+        makers = self._makers()
+        if not name or name in _AUTOMATIC:
+            return makers["buildkit"]()
+        if name in makers:
+            return makers[name]()
+        for entry in entry_points(group=ENTRY_POINTS):
+            if entry.name == name:
+                made: Builder = entry.load()()
+                return made
+        known = [*makers, *_AUTOMATIC, *(entry.name for entry in entry_points(group=ENTRY_POINTS))]
+        raise SpecError(f"builder: there is no builder {name!r}", path="builder", hint=fields.choice_hint(name, known))
+
+    def _makers(self) -> dict[str, Callable[[], Builder]]:
+        return {"buildkit": self._buildkit, "noop": NoopBuilder}
+
+    def _buildkit(self) -> BuildKitBuilder:
+        hosts = self.settings.hosts
+        return BuildKitBuilder(
+            template=dockerfile_template(),
+            store=self.settings.cache_dir,
+            registry=self.registry,
+            engine=self.engine,
+            is_insecure=lambda host: hosts.origin(host).scheme == "http",
+            locate=lambda reference: locate(self.registry, hosts, reference),
+        )
+
+    @property
+    def mirrored(self) -> Registry:
+        """The registry client with the user's mirrors in front, for references that are not ours."""
+        return MirroredRegistry(self.registry, self.settings.hosts)
+
+    def _options(self, declaration: Declaration, identity: Identity, *, load: bool) -> BuildOptions:
+        _, how = builder_options.parse(declaration.builder_options)
+        folder = declaration.folder or self.cwd
+        mounts = declaration.pip_secret_mounts or ()
+        proxies = self.settings.proxies
+        layout = ""
+        if isinstance(identity.plan.base, BaseLayout) and isinstance(declaration.base_image, str):
+            layout = _layout_folder(declaration.base_image, folder) + f"@{identity.plan.base.digest}"
+        return BuildOptions(
+            base_layout=layout,
+            labels=_labels(identity),
+            load=load,
+            use_cache=how.use_cache,
+            cache_from=how.cache_from,
+            cache_to=how.cache_to,
+            network=how.network,
+            compression=how.compression,
+            ca_bundle=str(self.settings.ca_bundle or ""),
+            proxies=tuple(
+                (name, value)
+                for name, value in (
+                    ("http_proxy", proxies.http),
+                    ("https_proxy", proxies.https),
+                    ("no_proxy", ",".join(proxies.no_proxy)),
+                )
+                if value
+            ),
+            secrets=tuple(SecretFile(source=_existing(folder, source), target=target) for source, target in mounts),
+            docker_config=str(Path(folder, declaration.registry_config)) if declaration.registry_config else "",
+            cancellation=self.cancellation,
+        )
+
+
+def dockerfile_template() -> str:
+    """Return the text of the Dockerfile template."""
+    return (Path(__file__).parent / "templates" / "Dockerfile.j2").read_text(encoding="utf-8")
+
+
+def _reference(declaration: Declaration, registry: str | None, tag: str) -> Reference:
+    prefix = f"{registry}/" if registry else ""
+    return Reference(Repository.parse(f"{prefix}{declaration.name}"), tag)
+
+
+def _layout_folder(base_image: str, folder: str) -> str:
+    path = base_image.removeprefix("oci-layout:")
+    head, _, tag = path.rpartition(":")
+    # A tag has no "/": what follows a colon inside a folder's name is part of the path.
+    return str(Path(folder, head if head and "/" not in tag else path))
+
+
+def _existing(folder: str, source: str) -> str:
+    path = Path(folder, source)
+    if not path.is_file():
+        raise SpecError(
+            f"pip_secret_mounts: there is no file {source}",
+            path="pip_secret_mounts",
+            hint="create it, or mend the path",
+        )
+    return str(path.resolve())
+
+
+def _labels(identity: Identity) -> tuple[tuple[str, str], ...]:
+    parts: Any = {name: digest.encoded[:24] for name, digest in identity.fingerprint.parts}
+    record = canonical_json(parts)
+    labels = [(LABEL_FINGERPRINT, identity.fingerprint.text)]
+    if len(record) <= _LABEL_LIMIT_BYTES:
+        labels.append((LABEL_PARTS, record.decode()))
+    return tuple(labels)

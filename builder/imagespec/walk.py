@@ -16,6 +16,7 @@ from imagespec.stat_cache import key_of
 __all__ = ["Found", "FoundFile", "Rules", "Standing", "Tracked", "walk"]
 
 _GITIGNORE: Final = b".gitignore"
+_GIT_FOLDER: Final = frozenset((b".git",))
 _WHITEOUT: Final = b".wh."
 _OWNER_MAY_EXECUTE: Final = 0o100
 
@@ -106,6 +107,10 @@ class _Walker:
         self.found = Found()
         self._root = root + b"/"
         self._rules = rules
+        if rules.standard:
+            self._skipped: tuple[frozenset[bytes], tuple[bytes, ...]] = STANDARD_NAMES, STANDARD_SUFFIXES
+        else:
+            self._skipped = _GIT_FOLDER if rules.gitignore else frozenset(), ()
 
     def look_into(self, prefix: str, standing: Standing) -> list[tuple[str, Standing]]:
         """Note what the folder ``prefix`` ('' or ending with '/') holds; return the folders to look into."""
@@ -151,12 +156,13 @@ class _Walker:
     ) -> list[tuple[str, Standing]]:
         folders: list[tuple[str, Standing]] = []
         files, docker, above = self.found.files, self._rules.docker, standing.docker
-        standard, asks_git = self._rules.standard, bool(standing.git.rules) or standing.only_tracked
+        skipped_names, skipped_suffixes = self._skipped
+        asks_git = bool(standing.git.rules) or standing.only_tracked
         git_prefix = self._rules.git_prefix + prefix.encode()
         docker_prefix = self._rules.docker_prefix + prefix if docker else ""
         for entry in entries:
             name = entry.name
-            if standard and (name in STANDARD_NAMES or name.endswith(STANDARD_SUFFIXES)):
+            if name in skipped_names or name.endswith(skipped_suffixes):
                 continue
             is_folder = entry.is_dir(follow_symlinks=False)
             below = standing

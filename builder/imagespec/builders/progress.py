@@ -27,7 +27,9 @@ _STEP: Final = re.compile(r"(?:\(# |\[)step-(\d+)")
 _USER: Final = re.compile(r"\(# (user [a-z0-9_-]+)")
 _MOUNT: Final = re.compile(r"\s+--mount=\S+")
 _STAGE: Final = re.compile(r"^\[[^\]]*\] ")
-_INTERNAL: Final = re.compile(r"internal\]|\] (load (from client|metadata|\.dockerignore)|LINK COPY|WORKDIR|COPY --from=imagespec-uv)")
+_INTERNAL: Final = re.compile(
+    r"internal\]|\] (load (from client|metadata|\.dockerignore)|LINK COPY|WORKDIR|COPY --from=imagespec-uv)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

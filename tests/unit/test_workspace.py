@@ -1,0 +1,504 @@
+"""What the workspace selects, and what it refuses by name. Whole trees on a real disk, through the public door."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagespec.errors import ImageSpecError, InputChanged, InputError, InputMissing, InputOutsideRoot, SpecError
+from imagespec.events import Event, Warned
+from imagespec.ignore import IgnoreRules
+from imagespec.names import Digest
+from imagespec.snapshot import ContextEntry, EntryKind, LockFiles, RequirementLines, Snapshot
+from imagespec.spec import CopyFileDetection, Declaration
+from imagespec.workspace import Workspace
+
+
+def write(root: Path, files: dict[str, str | bytes]) -> Path:
+    for path, text in files.items():
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return root
+
+
+def take(folder: Path, modules: tuple[str, ...] = (), ignore: IgnoreRules | None = None, **fields: Any) -> Snapshot:
+    workspace = Workspace(cwd=str(folder), ignore=ignore or IgnoreRules())
+    return workspace.take(Declaration(**fields), modules=modules)
+
+
+def everything(root: Path, **keywords: Any) -> tuple[ContextEntry, ...]:
+    return take(root.parent, source_root=str(root), source_copy_mode="ALL", **keywords).trees[0].entries
+
+
+def paths(entries: tuple[ContextEntry, ...]) -> list[str]:
+    return [entry.path for entry in entries]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    root = write(tmp_path / "project", {"main.py": "print(1)", "pkg/__init__.py": "", "pkg/mod.py": "x = 1"})
+    (root / "run.sh").write_text("#!/bin/sh\n")
+    (root / "run.sh").chmod(0o755)
+    return root
+
+
+# --- what is selected
+
+
+def test_all_files_with_kind_mode_size_and_digest(project: Path) -> None:
+    (project / "empty").mkdir()
+    (project / "link").symlink_to("pkg/mod.py")
+    entries = {entry.path: entry for entry in everything(project)}
+    assert sorted(entries) == ["empty", "link", "main.py", "pkg/__init__.py", "pkg/mod.py", "run.sh"]
+    assert entries["main.py"] == ContextEntry(
+        "main.py", EntryKind.FILE, False, 8, hashlib.sha256(b"print(1)").digest(), ""
+    )
+    assert entries["run.sh"].executable
+    assert entries["empty"] == ContextEntry("empty", EntryKind.FOLDER)
+    assert entries["link"] == ContextEntry("link", EntryKind.LINK, target="pkg/mod.py")
+
+
+def test_entries_are_in_order_of_their_paths(tmp_path: Path) -> None:
+    root = write(tmp_path / "p", dict.fromkeys(("b", "a/z", "a.b", "é", "a-", "B", "a/b/c", "zz/0"), ""))
+    assert paths(everything(root)) == sorted(paths(everything(root)))
+
+
+def test_mode_no_copy_and_no_source_root_select_nothing(project: Path) -> None:
+    assert take(project, source_root=".", source_copy_mode=CopyFileDetection.NO_COPY).trees == ()
+    assert take(project).trees == ()
+
+
+def test_copy_lands_at_the_path_as_written(project: Path) -> None:
+    snapshot = take(project.parent, copy=["project/main.py", "./project/pkg/"])
+    assert [tree.field for tree in snapshot.trees] == ["copy[0]", "copy[1]"]
+    assert [paths(tree.entries) for tree in snapshot.trees] == [
+        ["project/main.py"],
+        ["project/pkg/__init__.py", "project/pkg/mod.py"],
+    ]
+
+
+def test_copy_starts_from_the_declarations_folder(project: Path) -> None:
+    snapshot = Workspace(cwd="/").take(Declaration(copy=["main.py"], folder=str(project)))
+    assert paths(snapshot.trees[0].entries) == ["main.py"]
+
+
+# --- the same tree gives the same entries
+
+
+def test_roots_written_in_any_way_give_the_same_entries(project: Path, tmp_path: Path) -> None:
+    write(project, {".dockerignore": "*.key\n", ".gitignore": "*.log\n", "a.key": "", "b.log": ""})
+    (tmp_path / "alias").symlink_to("project")
+    expected = everything(project)
+    assert "a.key" not in paths(expected)
+    for folder, root in ((tmp_path, "project"), (project, "."), (tmp_path, "alias"), (project / "pkg", "..")):
+        assert take(folder, source_root=root, source_copy_mode="ALL").trees[0].entries == expected
+
+
+def test_times_umask_caches_and_ignored_files_change_nothing(project: Path) -> None:
+    write(project, {".gitignore": "out/\n"})
+    expected = everything(project)
+    write(
+        project, {"pkg/__pycache__/mod.cpython-311.pyc": "x", "out/x": "", ".mypy_cache/y": "", "pkg/.mod.py.swp": ""}
+    )
+    os.utime(project / "main.py", (1, 1))
+    (project / "main.py").chmod(0o600)
+    (project / "run.sh").chmod(0o711)
+    assert everything(project) == expected
+
+
+@pytest.mark.parametrize("cache", ["__pycache__", ".venv", "out"])
+def test_a_folder_of_ignored_files_alone_is_no_empty_folder(project: Path, cache: str) -> None:
+    expected = everything(project, ignore=IgnoreRules())
+    write(project, {f"gone/{cache}/x.pyc": "", "gone/y.pyc": ""})
+    if cache == "out":
+        write(project, {"gone/.gitignore": "*\n"})
+    assert everything(project) == expected
+
+
+def test_content_path_mode_kind_and_target_change_the_entries(project: Path) -> None:
+    (project / "link").symlink_to("main.py")
+    seen = {everything(project)}
+
+    def changed() -> bool:
+        entries = everything(project)
+        is_new = entries not in seen
+        seen.add(entries)
+        return is_new
+
+    (project / "main.py").write_text("print(2)")
+    assert changed()
+    (project / "main.py").rename(project / "main2.py")
+    (project / "link").unlink()
+    (project / "link").symlink_to("pkg/mod.py")
+    assert changed()
+    (project / "main2.py").chmod(0o755)
+    assert changed()
+    (project / "link").unlink()
+    (project / "link").symlink_to("main2.py")
+    assert changed()
+    (project / "link").unlink()
+    (project / "link").write_text("main2.py")
+    assert changed()
+    (project / "new").mkdir()
+    assert changed()
+
+
+def test_a_work_tree_and_a_plain_copy_of_it_give_the_same_entries(project: Path, tmp_path: Path) -> None:
+    write(project, {".gitignore": "*.log\n!keep.log\n", "a.log": "", "keep.log": "", "é/ü.log": "", "é/ü.txt": ""})
+    expected = everything(project)
+    subprocess.run(["git", "init", "-q", str(project)], check=True, capture_output=True)
+    assert everything(project) == expected
+    assert "é/ü.txt" in paths(expected)
+    assert not {"a.log", "é/ü.log"} & set(paths(expected))
+
+
+# --- which rules apply
+
+
+def test_rules_can_be_chosen(project: Path) -> None:
+    write(project, {".gitignore": "a\n", ".dockerignore": "b\n", "a": "", "b": "", "c.pyc": ""})
+    for rules, left_out in (
+        (IgnoreRules(), {"a", "b", "c.pyc"}),
+        (IgnoreRules(gitignore=False), {"b", "c.pyc"}),
+        (IgnoreRules(dockerignore=False), {"a", "c.pyc"}),
+        (IgnoreRules(standard=False), {"a", "b"}),
+    ):
+        assert {"a", "b", "c.pyc"} - set(paths(everything(project, ignore=rules))) == left_out
+
+
+def test_virtual_environments_are_left_out_whatever_their_name(project: Path) -> None:
+    write(project, {"my-env/pyvenv.cfg": "", "my-env/lib/x.py": ""})
+    assert not [path for path in paths(everything(project)) if path.startswith("my-env")]
+
+
+def test_a_named_path_is_copied_even_where_git_ignores_it(project: Path) -> None:
+    write(project, {".gitignore": "dist/\n*.bin\n*.log\n", "dist/a.whl": "", "dist/a.log": "", "model.bin": ""})
+    snapshot = take(project, copy=["dist", "model.bin"])
+    assert [paths(tree.entries) for tree in snapshot.trees] == [["dist/a.whl"], ["model.bin"]]
+
+
+def test_a_project_in_a_home_that_git_ignores_is_not_empty(tmp_path: Path) -> None:
+    home = write(tmp_path, {".gitignore": "*\n", "work/a.py": ""})
+    subprocess.run(["git", "init", "-q", str(home)], check=True, capture_output=True)
+    assert paths(everything(home / "work")) == ["a.py"]
+
+
+@pytest.mark.parametrize("named", ["secret", "secret/key", "a.key"])
+def test_copying_what_dockerignore_leaves_out_is_refused_by_name(project: Path, named: str) -> None:
+    write(project, {".dockerignore": "secret\n*.key\n", "secret/key": "", "a.key": ""})
+    with pytest.raises(InputError, match=named) as caught:
+        take(project, copy=[named])
+    assert f"!{named}" in caught.value.hint
+
+
+def test_exceptions_below_a_left_out_folder_are_copied(project: Path) -> None:
+    write(project, {".dockerignore": "data\n!data/keep\n", "data/keep/x": "", "data/y": ""})
+    assert paths(take(project, copy=["data"]).trees[0].entries) == ["data/keep/x"]
+
+
+def test_a_pattern_that_docker_refuses_is_refused_with_its_line(project: Path) -> None:
+    write(project, {".dockerignore": "ok\na[\n"})
+    with pytest.raises(SpecError, match=r"\.dockerignore:2"):
+        everything(project)
+
+
+# --- what is refused
+
+
+def wrong(project: Path, **fields: Any) -> ImageSpecError:
+    with pytest.raises(ImageSpecError) as caught:
+        take(project, **fields)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/etc/passwd", SpecError),
+        ("../x", InputOutsideRoot),
+        ("pkg/../../x", InputOutsideRoot),
+        ("nowhere", InputMissing),
+    ],
+)
+def test_copy_paths_that_lead_out_or_nowhere(project: Path, path: str, kind: type[Exception]) -> None:
+    error = wrong(project, copy=["main.py", path])
+    assert isinstance(error, kind)
+    assert path in str(error)
+    assert "copy[1]" in str(error)
+    assert error.hint
+
+
+def test_source_root_that_is_missing_or_a_file(project: Path) -> None:
+    assert isinstance(wrong(project, source_root="nowhere", source_copy_mode="ALL"), InputMissing)
+    assert "not a folder" in str(wrong(project, source_root="main.py", source_copy_mode="ALL"))
+
+
+def test_links_that_lead_out_or_nowhere_are_refused_by_name(project: Path) -> None:
+    link = project / "pkg" / "link"
+    for target, kind in (
+        ("/etc/passwd", InputOutsideRoot),
+        ("../../outside", InputOutsideRoot),
+        ("nowhere", InputMissing),
+        ("link", InputMissing),
+        ("..", None),
+    ):
+        write(project.parent, {"outside": ""})
+        link.symlink_to(target)
+        if kind is None:
+            assert everything(project)
+        else:
+            error = wrong(project, source_root=".", source_copy_mode="ALL")
+            assert isinstance(error, kind), target
+            assert "pkg/link" in str(error)
+            assert ".dockerignore" in error.hint
+        link.unlink()
+
+
+def test_a_link_through_a_link_that_leads_out_is_refused(project: Path) -> None:
+    (project / "__pycache__").symlink_to("/etc")
+    (project / "b").symlink_to("__pycache__/passwd")
+    assert isinstance(wrong(project, source_root=".", source_copy_mode="ALL"), InputOutsideRoot)
+
+
+def test_an_absolute_link_inside_the_root_becomes_relative(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "alias").symlink_to("project")
+    (project / "pkg" / "link").symlink_to(tmp_path / "alias" / "main.py")
+    (project / "link2").symlink_to("../project/main.py")
+    entries = {entry.path: entry.target for entry in everything(project) if entry.kind is EntryKind.LINK}
+    assert entries == {"pkg/link": "../main.py", "link2": "main.py"}
+
+
+def test_links_between_copied_folders_are_kept_and_others_refused(project: Path) -> None:
+    (project / "pkg" / "up").symlink_to("../main.py")
+    snapshot = take(project, copy=["pkg", "main.py"])
+    assert {entry.path: entry.target for entry in snapshot.trees[0].entries}["pkg/up"] == "../main.py"
+    assert isinstance(wrong(project, copy=["pkg"]), InputOutsideRoot)
+
+
+def test_a_named_link_gives_the_file_that_it_leads_to(project: Path) -> None:
+    (project / "alias").symlink_to("pkg")
+    (project / "out").symlink_to("/etc/passwd")
+    snapshot = take(project, copy=["alias", "alias/mod.py"])
+    assert [paths(tree.entries) for tree in snapshot.trees] == [["alias/__init__.py", "alias/mod.py"], ["alias/mod.py"]]
+    assert isinstance(wrong(project, copy=["out"]), InputOutsideRoot)
+
+
+def test_pipes_and_sockets_are_skipped_with_a_warning_or_refused(project: Path) -> None:
+    os.mkfifo(project / "pipe")
+    heard: list[Event] = []
+    workspace = Workspace(cwd=str(project), emit=heard.append)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(project / "sock"))
+        snapshot = workspace.take(Declaration(source_root=".", source_copy_mode="ALL"))
+    assert not {"pipe", "sock"} & set(paths(snapshot.trees[0].entries))
+    assert sorted(event.message.split("'")[1] for event in heard if isinstance(event, Warned)) == ["pipe", "sock"]
+    assert "'pipe'" in str(wrong(project, copy=["pipe"]))
+    assert "'pipe'" in str(wrong(project, copy=["."]))
+
+
+def test_names_that_no_layer_can_hold(project: Path) -> None:
+    name = os.fsencode(project) + b"/caf\xe9\x1b"
+    Path(os.fsdecode(name)).touch()
+    error = wrong(project, source_root=".", source_copy_mode="ALL")
+    assert "not UTF-8" in str(error)
+    assert str(error).isprintable()
+    os.unlink(name)
+    (project / ".wh.x").touch()
+    assert "'.wh.x'" in str(wrong(project, source_root=".", source_copy_mode="ALL"))
+
+
+def test_nothing_selected_is_said(project: Path) -> None:
+    write(project, {".gitignore": "*\n"})
+    heard: list[Event] = []
+    Workspace(cwd=str(project), emit=heard.append).take(Declaration(copy=["pkg"]))
+    assert heard == []
+    write(project, {"pkg/.gitignore": "*\n"})
+    Workspace(cwd=str(project), emit=heard.append).take(Declaration(copy=["pkg"]))
+    assert [event.message for event in heard if isinstance(event, Warned)] == ["copy[0]: nothing in 'pkg' is selected"]
+
+
+# --- content
+
+
+def content(project: Path, edit: Any) -> bytes:
+    workspace = Workspace(cwd=str(project))
+    entries = workspace.take(Declaration(source_root=".", source_copy_mode="ALL")).trees[0].entries
+    (main,) = (entry for entry in entries if entry.path == "main.py")
+    edit(project / "main.py")
+    assert main.digest is not None
+    with workspace.open(main.digest) as stream:
+        return stream.read()
+
+
+def test_content_is_what_was_hashed(project: Path) -> None:
+    assert content(project, lambda file: None) == b"print(1)"
+
+
+def replaced_by_link(file: Path) -> None:
+    file.unlink()
+    file.symlink_to("pkg/mod.py")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda file: file.write_text("print(2)"),
+        lambda file: file.write_text("print(1) # grown"),
+        lambda file: file.write_text("prin"),
+        lambda file: file.rename(file.with_name("other.py")),
+        lambda file: file.write_text(""),
+        replaced_by_link,
+    ],
+    ids=["same size", "grown", "shrunk", "gone", "emptied", "link"],
+)
+def test_a_file_that_changed_after_it_was_hashed_is_named(project: Path, edit: Any) -> None:
+    with pytest.raises(InputChanged, match=r"main\.py"):
+        content(project, edit)
+
+
+def test_a_reader_of_exactly_the_size_learns_of_the_change(project: Path) -> None:
+    workspace = Workspace(cwd=str(project))
+    (entry,) = workspace.take(Declaration(copy=["main.py"])).trees[0].entries
+    (project / "main.py").write_text("print(2)")
+    assert entry.digest is not None
+    with workspace.open(entry.digest) as stream, pytest.raises(InputChanged):
+        stream.read(entry.size_bytes)
+
+
+def test_content_of_every_kind_of_selection_can_be_opened(project: Path) -> None:
+    write(project, {"lib/pyproject.toml": "[project]", "requirements.txt": "./lib\n"})
+    (project / "alias").symlink_to("pkg")
+    workspace = Workspace(cwd=str(project))
+    snapshot = workspace.take(
+        Declaration(source_root=".", copy=["alias", "main.py"], requirements="requirements.txt"),
+        modules=(str(project / "pkg" / "mod.py"),),
+    )
+    assert isinstance(snapshot.requirements, RequirementLines)
+    entries = [entry for tree in snapshot.trees for entry in tree.entries]
+    entries += snapshot.requirements.projects[0].entries
+    assert len(entries) == 6
+    for entry in entries:
+        assert entry.digest is not None
+        with workspace.open(entry.digest) as stream:
+            assert Digest.sha256(hashlib.sha256(stream.read()).hexdigest()) == entry.digest
+
+
+def test_a_digest_that_was_never_given_out(project: Path) -> None:
+    with pytest.raises(KeyError):
+        Workspace(cwd=str(project)).open(Digest.sha256("0" * 64))
+
+
+def test_large_files_are_hashed_like_small_ones(tmp_path: Path) -> None:
+    data = {f"f{number}": bytes([number]) * (1_000_000 + number * 99_999) for number in range(4)}
+    entries = everything(write(tmp_path / "p", dict(data)))
+    assert {entry.path: entry.sha256 for entry in entries} == {
+        path: hashlib.sha256(one).digest() for path, one in data.items()
+    }
+
+
+# --- LOADED_MODULES
+
+
+def test_loaded_modules_are_the_import_closure_of_the_targets(project: Path) -> None:
+    write(project, {"wf.py": "from pkg import mod\nimport os, numpy\n", "other.py": "", "pkg/data.txt": ""})
+    entries = take(project, modules=("wf.py",), source_root=".").trees[0].entries
+    assert paths(entries) == ["pkg/__init__.py", "pkg/mod.py", "wf.py"]
+
+
+def test_loaded_modules_through_links_and_from_outside(project: Path, tmp_path: Path) -> None:
+    write(tmp_path, {"launch.py": "import main\n"})
+    (tmp_path / "alias").symlink_to("project")
+    entries = take(tmp_path, modules=("launch.py", "alias/main.py", str(project / "main.py")), source_root="alias")
+    assert paths(entries.trees[0].entries) == ["main.py"]
+
+
+def test_loaded_modules_without_targets_are_refused(project: Path) -> None:
+    error = wrong(project, source_root=".")
+    assert isinstance(error, SpecError)
+    assert "ALL" in error.hint
+
+
+def test_a_module_that_is_a_link_out_of_the_root_is_refused(project: Path, tmp_path: Path) -> None:
+    write(tmp_path, {"outside.py": ""})
+    (project / "helper.py").symlink_to(tmp_path / "outside.py")
+    (project / "main.py").write_text("import helper")
+    with pytest.raises(InputOutsideRoot, match=r"helper\.py"):
+        take(project, modules=("main.py",), source_root=".")
+
+
+# --- requirements and bases
+
+
+def test_requirements_with_nested_files(project: Path) -> None:
+    write(
+        project, {"reqs/a.txt": "-r sub/b.txt\nNumPy>=1\n", "reqs/sub/b.txt": "-c ../c.txt\nx\n", "reqs/c.txt": "y<2"}
+    )
+    assert take(project, requirements="reqs/a.txt").requirements == RequirementLines(
+        lines=("numpy>=1", "x"), constraints=("y<2",)
+    )
+
+
+def test_a_missing_requirements_file_is_named(project: Path) -> None:
+    write(project, {"a.txt": "-r sub/b.txt"})
+    error = wrong(project, requirements="a.txt")
+    assert isinstance(error, InputMissing)
+    assert "sub/b.txt" in str(error)
+
+
+def test_lock_files_come_with_their_projects(project: Path) -> None:
+    member = '[[package]]\nname="a"\nsource={editable="libs/a"}\n[[package]]\nname="b"\nsource={virtual="."}\n'
+    write(project, {"uv.lock": member, "pyproject.toml": "[project]", "libs/a/pyproject.toml": "[tool]"})
+    lock = take(project, requirements="uv.lock").requirements
+    assert isinstance(lock, LockFiles)
+    assert lock.kind == "uv.lock"
+    assert [file.path for file in lock.files] == ["libs/a/pyproject.toml", "pyproject.toml", "uv.lock"]
+    (project / "pyproject.toml").unlink()
+    assert "pyproject.toml" in str(wrong(project, requirements="uv.lock"))
+
+
+def test_an_oci_layout_as_base_has_its_digest(project: Path) -> None:
+    digest = {name: f"sha256:{name * 64}" for name in "ab"}
+    manifests = [
+        {
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": digest[name],
+            "size": 1,
+            "annotations": {"org.opencontainers.image.ref.name": f"v{name}"},
+        }
+        for name in "ab"
+    ]
+    write(project, {"layout/index.json": json.dumps({"manifests": manifests})})
+    assert str(take(project, base_image="oci-layout:layout:vb").base_digest) == digest["b"]
+    assert "name a tag" in str(wrong(project, base_image="oci-layout:layout"))
+    assert "va, vb" in wrong(project, base_image="oci-layout:layout:vc").hint
+    assert isinstance(wrong(project, base_image="oci-layout:nowhere"), InputMissing)
+    write(project, {"layout/index.json": json.dumps({"manifests": manifests[:1]})})
+    assert str(take(project, base_image="oci-layout:layout").base_digest) == digest["a"]
+    assert take(project, base_image="debian").base_digest is None
+
+
+# --- shared reading
+
+
+def test_one_walk_serves_all_specs_of_a_run(project: Path) -> None:
+    workspace = Workspace(cwd=str(project))
+    first = workspace.take(Declaration(source_root=".", source_copy_mode="ALL"))
+    (project / "main.py").write_text("other")
+    second = workspace.take(Declaration(source_root=str(project), source_copy_mode="ALL", packages=["x"]))
+    assert first.trees[0].entries is second.trees[0].entries
+    assert Workspace(cwd=str(project)).take(Declaration(source_root=".", source_copy_mode="ALL")) != first
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_is_named(project: Path) -> None:
+    (project / "main.py").chmod(0)
+    with pytest.raises(InputError, match=r"main\.py"):
+        everything(project)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -22,8 +22,10 @@ _PYTHON = ("python3", "python3-venv", "python-is-python3", "ca-certificates", "n
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/lintian/*")
 #: What depends on the machine or the hour, and what no engine wants in a layer.
 _UNWANTED_TREES = ("dev", "proc", "sys", "var/lib/apt/lists", "var/cache/apt", "var/cache/ldconfig", "var/log")
-_UNWANTED_NAMES = ("99mmdebstrap", "EXTERNALLY-MANAGED")
-_UNWANTED_PATHS = ("etc/resolv.conf", "etc/hostname", "var/cache/ldconfig/aux-cache")
+_UNWANTED_NAMES = ("99mmdebstrap", "EXTERNALLY-MANAGED", "extended_states")
+_UNWANTED_PATHS = ("etc/resolv.conf", "etc/hostname", "etc/machine-id", "var/cache/debconf/tmp.ci")
+#: Raised when images come out otherwise than before, so that cached ones are made again.
+_RECIPE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,7 @@ class Base:
 
     @property
     def folder_name(self) -> str:
-        return f"{self.name.replace('/', '_')}_{self.tag}"
+        return f"{self.name.replace('/', '_')}_{self.tag}-r{_RECIPE}"
 
 
 BASES = (
@@ -69,10 +71,12 @@ def ensure(paths: Paths) -> dict[str, Layout]:
 
 def _make_all(paths: Paths, missing: Sequence[Base]) -> None:
     say(f"Docker Hub does not answer: making {len(missing)} base images of Debian's packages (half a minute)")
-    tools = packages.ensure(paths, "mmdebstrap", packages.DEBOOTSTRAP)
+    tools = packages.ensure(paths, "mmdebstrap", (*packages.DEBOOTSTRAP, *packages.missing_perl()))
     with ThreadPoolExecutor(len(missing)) as pool:
+        work = [pool.submit(_place, paths, base, functools.partial(_make, paths, base, tools)) for base in missing]
         try:
-            list(pool.map(lambda base: _place(paths, base, functools.partial(_make, paths, base, tools)), missing))
+            for done in as_completed(work):
+                done.result()
         except BaseException:  # interrupted, or one failed: do not wait for the others
             processes.stop(processes.owned(mark(paths.cache, "make")), grace_s=5)
             raise
@@ -91,6 +95,9 @@ def _make(paths: Paths, base: Base, tools: Path, layout: Layout) -> None:
     env = {
         **os.environ,
         "PATH": f"{tools}/usr/bin:{os.environ.get('PATH', '')}:/usr/sbin:/sbin",
+        "PERL5LIB": ":".join(
+            str(path) for path in (*tools.glob("usr/share/perl/5*"), *tools.glob("usr/lib/*/perl/5*"))
+        ),
         "LC_ALL": "C.UTF-8",
         "SOURCE_DATE_EPOCH": str(EPOCH_S),
         "TMPDIR": str(paths.tmp),
@@ -130,6 +137,7 @@ def _mmdebstrap(paths: Paths, base: Base, tools: Path, mirror: str) -> list[str]
         f"--keyring={packages.keyring(paths)}",
         f"--include={','.join(include)}",
         "--aptopt=Acquire::Languages=none",
+        "--aptopt=Acquire::Retries=3",
         f"--aptopt={packages.fetching_settings(paths)}",
         "--dpkgopt=force-unsafe-io",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
@@ -152,7 +160,7 @@ def _write(base: Base, layout: Layout, tar: IO[bytes]) -> None:
 
 
 def _wanted(name: str) -> bool:
-    if name.rpartition("/")[2] in _UNWANTED_NAMES or name in _UNWANTED_PATHS:
+    if name.rpartition("/")[2] in _UNWANTED_NAMES or name in _UNWANTED_PATHS or name.endswith("-old"):
         return False
     return not name.startswith(tuple(f"{tree}/" for tree in _UNWANTED_TREES))
 

@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument("--keep", action="store_true", help="keep the engine's images for `up --keep`")
     down.set_defaults(command=_down)
     status = commands.add_parser("status", help="say what is up")
+    status.add_argument("--json", action="store_true", help="print JSON instead")
     status.set_defaults(command=_status)
     env = commands.add_parser("env", help="print shell exports for using the bed")
     env.add_argument("--json", action="store_true", help="print JSON instead")
@@ -66,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(paths: Paths, options: argparse.Namespace) -> int:
-    with locked(paths.lock), timed("up"):
+    with locked(paths.lock), timed("everything is up"):
         current = _bring_up(paths, with_engine=not options.without_engine, keep=options.keep)
     if options.json:
         print(json.dumps(state.as_json(paths, current), indent=1))
@@ -89,7 +90,9 @@ def _fill_cache(paths: Paths, *, with_engine: bool) -> tuple[engine.Engine | Non
         _tidy(paths)
         with ThreadPoolExecutor(1) as beside:
             choosing = beside.submit(engine.choose, paths) if with_engine else None
+            fetching = beside.submit(registry.fetch, paths)
             layouts = bases.ensure(paths)
+            fetching.result()
             return (choosing.result() if choosing else None), layouts
 
 
@@ -118,7 +121,7 @@ def _registries(paths: Paths, current: State, layouts: dict[str, Layout]) -> Sta
 
 
 def _down(paths: Paths, options: argparse.Namespace) -> int:
-    with locked(paths.lock), timed("down"):
+    with locked(paths.lock), timed("everything of this bed is down"):
         current = state.load(paths)
         for part, running in ((registry.OPEN, current.registry), (registry.WITH_PASSWORD, current.auth_registry)):
             registry.stop(paths, part)
@@ -134,20 +137,22 @@ def _down(paths: Paths, options: argparse.Namespace) -> int:
 
 def _status(paths: Paths, options: argparse.Namespace) -> int:
     current = state.load(paths)
-    parts = {
-        "engine": current.docker_host is not None and engine.answers(current.docker_host),
-        "registry": current.registry is not None and current.registry.is_up,
-        "registry with a password": current.auth_registry is not None and current.auth_registry.is_up,
+    up: dict[str, str | None] = {
+        "engine": current.docker_host if current.docker_host and engine.answers(current.docker_host) else None,
+        "registry": _host_if_up(current.registry),
+        "auth_registry": _host_if_up(current.auth_registry),
     }
-    where = {
-        "engine": current.docker_host,
-        "registry": current.registry and current.registry.registry.host,
-        "registry with a password": current.auth_registry and current.auth_registry.registry.host,
-    }
-    for name, is_up in parts.items():
-        print(f"{name}: {f'up at {where[name]}' if is_up else 'down'}")
-    print(f"kept in {paths.root}" + (f", downloads in {paths.cache}" if paths.cache != paths.root else ""))
-    return 0 if parts["registry"] and parts["registry with a password"] else 3
+    if options.json:
+        print(json.dumps({**up, "root": str(paths.root), "cache": str(paths.cache)}, indent=1))
+    else:
+        for name, where in up.items():
+            print(f"{name.replace('_', ' ')}: {f'up at {where}' if where else 'down'}")
+        print(f"in {paths.root}" + (f", downloads in {paths.cache}" if paths.cache != paths.root else ""))
+    return 0 if up["registry"] and up["auth_registry"] else 3
+
+
+def _host_if_up(running: Running | None) -> str | None:
+    return running.registry.host if running is not None and running.is_up else None
 
 
 def _env(paths: Paths, options: argparse.Namespace) -> int:

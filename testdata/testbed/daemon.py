@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -53,12 +54,13 @@ def stop(paths: Paths) -> None:
     """Ends the private engine and what runs in it, and removes its mounts and its bridge."""
     owner = processes.mark(paths.root, _PART)
     processes.stop(_daemons(paths), grace_s=20)
-    processes.stop(processes.inside(paths.data), grace_s=2)
+    processes.stop(processes.inside(paths.data), grace_s=0)  # containers whose engine was killed
     processes.stop(processes.owned(owner), grace_s=5)
     for point in mounts_below(paths.run) + mounts_below(paths.data):
         subprocess.run(["umount", "-l", point], capture_output=True)
     if os.geteuid() == 0 and Path("/sys/class/net").exists():
         network.remove(paths, str(paths.run / "sbin/iptables"))
+    _remove_cgroups(paths)
     for leftover in ("containerd", "exec", "dockerd.pid", "docker.sock"):
         remove_folder(paths.run / leftover)
 
@@ -150,6 +152,7 @@ def _dockerd_settings(paths: Paths, tools: Path, host: str) -> Path:
         "group": str(os.getgid()),
         "containerd": str(_containerd_socket(paths)),
         "features": {"containerd-snapshotter": True},
+        "cgroup-parent": _cgroup(paths),
         "bridge": network.bridge_name(paths),
         "mtu": network.route_mtu(),
         "iptables": False,
@@ -165,6 +168,21 @@ def _dockerd_settings(paths: Paths, tools: Path, host: str) -> Path:
     file = paths.run / "dockerd.json"
     file.write_text(json.dumps(settings, indent=1), encoding="utf-8")
     return file
+
+
+def _cgroup(paths: Paths) -> str:
+    return f"/imagespec-testbed-{paths.short_name}"
+
+
+def _remove_cgroups(paths: Paths) -> None:
+    """Deletes the groups that containers ran in: one tree in version 2, one per controller in version 1."""
+    top = Path("/sys/fs/cgroup")
+    name = _cgroup(paths).lstrip("/")
+    for tree in (top / name, *top.glob(f"*/{name}")):
+        groups = [Path(folder) for folder, _, _ in os.walk(tree, topdown=False)]
+        for group in groups:
+            with contextlib.suppress(OSError):
+                group.rmdir()
 
 
 def _takes_overlays(folder: Path) -> bool:

@@ -158,7 +158,7 @@ def _rewrite(tar: IO[bytes], sink: _HashedGzip, keep: Callable[[str], bool], ext
             if name in ("", ".") or not keep(name):
                 continue
             member.name, member.uname, member.gname = name, "", ""
-            member.mtime = int(member.mtime)
+            member.mtime = EPOCH_S if member.isdir() else min(int(member.mtime), EPOCH_S)
             member.pax_headers = {k: v for k, v in member.pax_headers.items() if k.startswith("SCHILY.xattr.")}
             if member.islnk():
                 member.linkname = member.linkname.removeprefix("./")

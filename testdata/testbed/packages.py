@@ -46,7 +46,8 @@ DEBOOTSTRAP = ("mmdebstrap",)
 #: What of the machine's settings concerns fetching: proxies, patience, and how far its clock is to be trusted.
 _FETCHING = tuple(f"Acquire::{what}" for what in ("http::", "https::", "Check-", "Max-", "Min-", "Retries", "ForceIPv"))
 
-_listing = threading.Lock()
+#: One apt at a time works on our lists.
+_apt = threading.Lock()
 _KEYRINGS = ("debian-archive-keyring.gpg", "debian-archive-keyring.pgp")
 
 
@@ -118,6 +119,15 @@ def keyring(paths: Paths) -> Path:
     raise TestbedError("no keys to check Debian's packages with: install the package debian-archive-keyring")
 
 
+def missing_perl() -> tuple[str, ...]:
+    """The packages with perl's modules where the machine has the bare interpreter only."""
+    if subprocess.run(["perl", "-MEnglish", "-MTime::HiRes", "-e", "1"], capture_output=True).returncode == 0:
+        return ()
+    asked = subprocess.run(["perl", "-e", "printf '%vd', $^V"], check=True, capture_output=True, text=True)
+    version = asked.stdout.rpartition(".")[0]
+    return (f"perl-modules-{version}", f"libperl{version}")
+
+
 def fetching_settings(paths: Paths) -> Path:
     """The file with the machine's own settings for fetching, once :func:`ensure` made it."""
     return paths.cache / "apt/fetching.conf"
@@ -129,7 +139,7 @@ def ensure(paths: Paths, name: str, wanted: Sequence[str]) -> Path:
     target = paths.tools / f"{name}-{stamp}"
     if target.exists():
         return target
-    with _listing:
+    with _apt:
         _ensure_lists(paths, find_mirror())
     with tempfile.TemporaryDirectory(dir=paths.tmp) as scratch:
         archives = Path(scratch, "debs")
@@ -144,13 +154,14 @@ def ensure(paths: Paths, name: str, wanted: Sequence[str]) -> Path:
 
 def _download(paths: Paths, wanted: Sequence[str], folder: Path) -> None:
     """Fetches the packages; with newer lists when the mirror no longer has what ours name."""
-    try:
-        apt_get(paths, "download", *wanted, cwd=folder)
-    except TestbedError:
-        with _listing:
+    with _apt:
+        try:
+            apt_get(paths, "download", *wanted, cwd=folder)
+        except TestbedError as error:
+            say(f"fetching newer package lists, since {error}")
             (paths.cache / "apt/fetched").unlink(missing_ok=True)
             _ensure_lists(paths, find_mirror())
-        apt_get(paths, "download", *wanted, cwd=folder)
+            apt_get(paths, "download", *wanted, cwd=folder)
 
 
 def _listed(wanted: Sequence[str]) -> str:
@@ -242,7 +253,11 @@ def _configure(paths: Paths, mirror: Mirror, suites: Sequence[str]) -> None:
         "Dir::Etc::parts": "/dev/null",
         "Dir::Etc::main": "/dev/null",
         "APT::Sandbox::User": "root",
+        "Dir::Cache::pkgcache": "",
+        "Dir::Cache::srcpkgcache": "",
+        "Acquire::GzipIndexes": "true",
         "Acquire::Languages": "none",
+        "Acquire::Retries": "3",
     }
     lines = [f'{key} "{value}";' for key, value in settings.items()]
     lines.append(fetching_settings(paths).read_text(encoding="utf-8"))

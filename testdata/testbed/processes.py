@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
@@ -14,6 +15,8 @@ from pathlib import Path
 
 #: In the environment of every process we start: "<folder>|<part>". It survives us, so a later run knows its own.
 MARK = "IMAGESPEC_TESTBED_OWNER"
+
+_NS_GET_PARENT = 0xB702
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +33,8 @@ def mark(folder: Path, part: str) -> str:
 
 def identify(pid: int) -> Process | None:
     """The process now running under this number, None when there is none (a dead, unreaped one counts as none)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in ("Z", "X") else Process(pid=pid, started=int(fields[19]))
+    fields = _stat(pid)
+    return None if not fields or fields[0] in ("Z", "X") else Process(pid=pid, started=int(fields[19]))
 
 
 def is_alive(process: Process) -> bool:
@@ -64,15 +63,32 @@ def spawn(argv: Sequence[str], *, owner: str, log: Path, env: Mapping[str, str])
 
 
 def owned(owner: str) -> list[Process]:
-    """Running processes that carry the mark, whoever started them and whatever became of the one who did."""
+    """Running processes that carry the mark, whoever started them and whatever became of the one who did.
+
+    A container may hold a bed at the same path: only processes beside us count, and their descendants.
+    """
     wanted = f"{MARK}={owner}".encode()
-    return [p for p in _all() if wanted in _read(f"/proc/{p.pid}/environ").split(b"\0")]
+    marked = [p for p in _all() if wanted in _read(f"/proc/{p.pid}/environ").split(b"\0")]
+    here = _namespace("self")
+    ours = {p.pid for p in marked if _namespace(p.pid) == here}
+    while grown := {p.pid for p in marked if p.pid not in ours and _parent(p.pid) in ours}:
+        ours |= grown
+    return [p for p in marked if p.pid in ours]
 
 
 def inside(folder: Path) -> list[Process]:
-    """Running processes whose root file system lies in the folder: what runs in a container of our engine."""
-    ours = _link("/proc/self/ns/mnt")
-    return [p for p in _all() if _link(f"/proc/{p.pid}/ns/mnt") not in ("", ours) and _rooted_in(p.pid, folder)]
+    """Running processes whose root file system lies in the folder: what runs in a container of our engine.
+
+    Containers of a bed within a container have namespaces two levels below ours, and do not count.
+    """
+    here, mounts = _namespace("self"), _link("/proc/self/ns/mnt")
+    return [
+        p
+        for p in _all()
+        if _link(f"/proc/{p.pid}/ns/mnt") not in ("", mounts)
+        and here in (_namespace(p.pid), _parent_namespace(p.pid))
+        and _rooted_in(p.pid, folder)
+    ]
 
 
 def stop(processes: Iterable[Process], *, grace_s: float) -> None:
@@ -109,6 +125,35 @@ def _link(path: str) -> str:
         return os.readlink(path)
     except OSError:
         return ""
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of the process's status line from its state on; empty when there is no such process."""
+    return _read(f"/proc/{pid}/stat").decode(errors="replace").rpartition(")")[2].split()
+
+
+def _parent(pid: int) -> int | None:
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
+
+
+def _namespace(pid: int | str) -> int | None:
+    """The number of the process's PID namespace."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/pid").st_ino
+    except OSError:
+        return None
+
+
+def _parent_namespace(pid: int) -> int | None:
+    """The number of the PID namespace around the process's own; None where that is out of our sight."""
+    try:
+        with open(f"/proc/{pid}/ns/pid", "rb") as own:
+            around = fcntl.ioctl(own, _NS_GET_PARENT)
+            with open(around, "rb") as handle:
+                return os.fstat(handle.fileno()).st_ino
+    except OSError:
+        return None
 
 
 def _rooted_in(pid: int, folder: Path) -> bool:

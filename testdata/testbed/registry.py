@@ -36,17 +36,22 @@ class Running:
 def start(paths: Paths, part: str, docker_host: str | None) -> Running:
     """Starts the registry afresh on a free port, after ending what was left of an earlier one."""
     stop(paths, part)
-    if docker_host is not None:
-        registry_container.stop(paths, part, docker_host)
     remove_folder(paths.data / part)
     with timed(f"starting the registry{' that wants a password' if part == WITH_PASSWORD else ''}"):
         if packages.is_debian():
             return _start_process(paths, part)
         if docker_host is None:
             raise TestbedError("without an engine a registry can only be had on Debian: run `up` with one")
+        registry_container.stop(paths, part, docker_host)
         users = ("testbed", secrets.token_urlsafe(12)) if part == WITH_PASSWORD else None
         registry = registry_container.start(paths, part, docker_host, users)
         return Running(registry=_await_container(registry), process=None)
+
+
+def fetch(paths: Paths) -> None:
+    """Has the registry's package at hand, where it is Debian's."""
+    if packages.is_debian():
+        packages.ensure(paths, "docker-registry", packages.REGISTRY)
 
 
 def stop(paths: Paths, part: str) -> None:

@@ -9,10 +9,10 @@
     │    ├─ InputOutsideRoot
     │    └─ InputChanged
     ├─ SettingsError                    2   .variable
-    ├─ RegistryError                    3   .action .url .status .codes
+    ├─ RegistryError                    3   .action .url .status .codes .retry_after_s
     │    ├─ RegistryUnreachable             transient
     │    │    └─ RegistryUntrusted          not transient
-    │    ├─ TooManyRequests                 transient, .retry_after_s
+    │    ├─ TooManyRequests                 transient
     │    ├─ Unauthorized
     │    ├─ Denied
     │    ├─ WrongPlatform                   .wanted .found
@@ -124,7 +124,10 @@ class SettingsError(ImageSpecError):
 
 
 class RegistryError(ImageSpecError):
-    """A registry did not do what was asked: ``action`` and ``url`` (redacted) say what and where."""
+    """A registry did not do what was asked: ``action`` says what, ``url`` where (redacted).
+
+    ``codes`` are the OCI error codes, ``retry_after_s`` the seconds that the registry asked to wait (None: unsaid).
+    """
 
     exit_code: ClassVar[int] = 3
 
@@ -136,6 +139,7 @@ class RegistryError(ImageSpecError):
         url: str = "",
         status: int | None = None,
         codes: tuple[str, ...] = (),
+        retry_after_s: float | None = None,
         hint: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
@@ -143,6 +147,7 @@ class RegistryError(ImageSpecError):
         self.url = url
         self.status = status
         self.codes = codes
+        self.retry_after_s = retry_after_s
 
 
 class RegistryUnreachable(RegistryError):
@@ -158,23 +163,9 @@ class RegistryUntrusted(RegistryUnreachable):
 
 
 class TooManyRequests(RegistryError):
-    """429 after all attempts; ``retry_after_s`` is what the registry asked for, in seconds."""
+    """429, or the same under another status, after all attempts."""
 
     transient: ClassVar[bool] = True
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        retry_after_s: float | None = None,
-        action: str = "",
-        url: str = "",
-        status: int | None = 429,
-        codes: tuple[str, ...] = (),
-        hint: str = "",
-    ) -> None:
-        super().__init__(message, action=action, url=url, status=status, codes=codes, hint=hint)
-        self.retry_after_s = retry_after_s
 
 
 class Unauthorized(RegistryError):

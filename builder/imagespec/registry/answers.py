@@ -140,6 +140,7 @@ def failure(request: Request, answer: Answer, url: str, secrets: tuple[str, ...]
             url=where,
             status=answer.status,
             codes=codes,
+            retry_after_s=retry_after_s(answer),
             hint=hint,
         )
 
@@ -239,8 +240,7 @@ def wait_s(
     if not transient or attempt >= limits.attempts:
         return None
     backoff = min(limits.backoff_max_s, limits.backoff_s * 2 ** (attempt - 1)) * (0.5 + jitter / 2)
-    asked = getattr(error, "retry_after_s", None) or 0.0
-    wait = max(backoff, asked)
+    wait = max(backoff, error.retry_after_s or 0.0)
     return wait if wait < remaining_s else None
 
 

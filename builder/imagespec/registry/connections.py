@@ -34,13 +34,16 @@ class _DeadlineReader(io.RawIOBase):
         self._connection = connection
         self._sock = sock
         self._raw = sock.makefile("rb", buffering=0)
+        self.ended = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
         self._connection.arm(self._sock)
-        return self._raw.readinto(buffer)
+        count = self._raw.readinto(buffer)
+        self.ended = count == 0
+        return count
 
     def close(self) -> None:
         self._raw.close()
@@ -50,12 +53,11 @@ class _DeadlineReader(io.RawIOBase):
 class _DeadlineSocket:
     """What ``http.client.HTTPResponse`` needs of a socket: a file to read from."""
 
-    def __init__(self, connection: Connection, sock: socket.socket) -> None:
-        self._connection = connection
-        self._sock = sock
+    def __init__(self, reader: _DeadlineReader) -> None:
+        self._reader = reader
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_DeadlineReader(self._connection, self._sock), 64 * 1024)
+        return io.BufferedReader(self._reader, 64 * 1024)
 
 
 class Connection:
@@ -69,6 +71,7 @@ class Connection:
         self._clock = clock
         self._deadline = 0.0
         self._sock: socket.socket | None = None
+        self._reader: _DeadlineReader | None = None
         self.origin = origin
         self.fresh = True
         self.absolute_targets = False
@@ -78,7 +81,8 @@ class Connection:
     def _response(self, sock: socket.socket, *_: Any, method: str | None = None) -> http.client.HTTPResponse:
         import http.client
 
-        return http.client.HTTPResponse(cast("Any", _DeadlineSocket(self, sock)), method=method)
+        self._reader = _DeadlineReader(self, sock)
+        return http.client.HTTPResponse(cast("Any", _DeadlineSocket(self._reader)), method=method)
 
     def set_deadline(self, deadline: float) -> None:
         """End every wait from now on at ``deadline`` of the clock."""
@@ -114,6 +118,9 @@ class Connection:
     def answer(self) -> Reply:
         """Return the answer's head, its body still to be read; raise OSError or http.client.HTTPException."""
         response = self._client.getresponse()
+        if self._reader is not None and self._reader.ended:  # the library takes half a head for a whole one
+            response.close()
+            raise ConnectionResetError("the answer ended within its head")
         return Reply(response, self)
 
     def is_dropped(self) -> bool:

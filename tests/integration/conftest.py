@@ -1,0 +1,56 @@
+"""The ``imagespec`` command as users call it, in an environment with the test-bed's engine and registry."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Bed = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Command:
+    """Runs ``imagespec`` in a folder; ``registry`` is a prefix that no other test uses."""
+
+    env: dict[str, str]
+    registry: str
+
+    def __call__(self, *arguments: str, cwd: Path, expect: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "imagespec", *arguments],
+            cwd=cwd,
+            env={**self.env, **env},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done
+
+    def docker(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["docker", *arguments], env=self.env, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def imagespec(testbed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """The command, with caches of this test's own."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("IMAGESPEC_")}
+    env["PATH"] = os.pathsep.join([*testbed["path"], env["PATH"]])
+    env["DOCKER_HOST"] = testbed["docker_host"]
+    env["DOCKER_CONFIG"] = testbed["docker_config"]
+    env["IMAGESPEC_MIRRORS"] = f"docker.io={testbed['registry']}"
+    env["IMAGESPEC_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    return Command(env=env, registry=f"{testbed['registry']}/{uuid.uuid4().hex[:12]}")

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from tests.fakes.scripted import Move, Scripted, SlidingClock, answer, cut, raw, stall, trickle
 
 from imagespec.errors import (
     Denied,
@@ -21,6 +20,7 @@ from imagespec.errors import (
 from imagespec.names import Reference
 from imagespec.oci import OCI_MANIFEST, digest_of
 from imagespec.registry.http import HttpRegistry
+from tests.fakes.scripted import Move, Scripted, SlidingClock, answer, cut, raw, stall, trickle
 
 Serve = Callable[..., Scripted]
 Client = Callable[..., HttpRegistry]
@@ -238,5 +238,5 @@ def test_connections_are_kept(serve: Serve, client: Client) -> None:
 def test_a_digest_that_was_asked_for_must_be_answered(serve: Serve, client: Client) -> None:
     server = serve(then=found)
     other = digest_of(b"other")
-    with pytest.raises(IntegrityError):
+    with pytest.raises(ProtocolViolation, match="answered for"):
         client().resolve(Reference.parse(f"{server.host}/x/y@{other}"))

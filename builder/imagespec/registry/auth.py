@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from imagespec.errors import ProtocolViolation, Unauthorized
 from imagespec.names import Repository
-from imagespec.registry.answers import Answer
+from imagespec.registry.answers import Answer, redacted
 from imagespec.registry.api import Request
 from imagespec.registry.hosts import Hosts, Origin, is_private
 
@@ -195,7 +195,12 @@ def token_in(request: Request, answer: Answer, now: float) -> Token:
     value = _object(answer.body)
     text = value.get("token") or value.get("access_token")
     if not isinstance(text, str) or not text or not text.isascii() or not text.isprintable():
-        raise ProtocolViolation(f"{request.action}: the token service answered without a token", status=answer.status)
+        raise ProtocolViolation(
+            f"{request.action}: the token service answered without a token",
+            action=request.action,
+            url=redacted(request.target),
+            status=answer.status,
+        )
     life = value.get("expires_in")
     life_s = float(life) if isinstance(life, (int, float)) and life > 0 else _DEFAULT_LIFE_S
     identity = value.get("refresh_token")

@@ -87,7 +87,7 @@ class HttpRegistry:
             answer = self._transport.exchange(request, attempts)
             descriptor = _described(request, reference, answer)
         except RegistryError as error:
-            if error.status is None or isinstance(error, (Unauthorized, TooManyRequests)):
+            if not _is_unexplained(request, error):
                 raise
             descriptor = None  # an answer to HEAD has no body, hence no code: GET tells what it meant
         if descriptor is None or (platforms and descriptor.media_type in INDEX_TYPES):
@@ -232,11 +232,19 @@ class _Unsettled(RegistryError):
     transient = True
 
 
+def _is_unexplained(request: api.Request, error: RegistryError) -> bool:
+    """Return whether ``error`` is this request's own answer, of a status that a body would say more about."""
+    own = error.action == request.action and error.status is not None
+    return own and not isinstance(error, (Unauthorized, TooManyRequests))
+
+
 def _described(request: api.Request, reference: Reference, answer: Answer) -> Descriptor | None:
     """Return the descriptor that the headers of a HEAD give, or None when they leave something out."""
     digest = content_digest(request, answer)
     size = answer.header("content-length").strip()
     if digest is None or not size.isdigit() or answer.media_type not in (*INDEX_TYPES, *MANIFEST_TYPES):
+        return None
+    if reference.digest is not None and digest.algorithm != reference.digest.algorithm:
         return None
     if reference.digest is not None and digest != reference.digest:
         raise ProtocolViolation(f"{request.action}: the registry answered for {digest}", status=200)

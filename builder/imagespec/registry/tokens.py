@@ -31,7 +31,7 @@ from imagespec.registry.hosts import Hosts, Origin, is_private
 __all__ = ["Authorization", "Authorizer", "Fetch"]
 
 Fetch: TypeAlias = Callable[[Request], Answer]
-"""Sends a token request as it stands, with the retries of any request, and returns whatever was answered."""
+"""Sends a token request once; returns whatever was answered, raises the errors that another attempt may help."""
 
 _Key: TypeAlias = tuple[str, tuple[str, ...]]
 

@@ -188,18 +188,12 @@ class Transport:
         return reply, sent
 
     def _fetch(self, asking: Request, deadline: float) -> Answer:
-        attempts = self.attempts()
-        attempts.deadline = min(attempts.deadline, deadline)
+        """Return the answer of a token service, whatever it is; raise what another attempt may help."""
         origin, path = Origin.of_url(asking.target), _path_of(asking.target)
-        while True:
-            try:
-                answer = self._complete(asking, self._send(asking, origin, path, attempts.deadline, None, {}))
-                error = failure(asking, answer, asking.target)
-                if answer.status in asking.expected or not error.transient:
-                    return answer
-            except RegistryError as raised:
-                error = raised
-            attempts.after(error)
+        answer = self._complete(asking, self._send(asking, origin, path, deadline, None, {}))
+        if answer.status not in asking.expected and (error := failure(asking, answer, asking.target)).transient:
+            raise error
+        return answer
 
     def _follow(
         self, request: Request, deadline: float, blocks: OpenBlocks | None, authorization: Authorization | None

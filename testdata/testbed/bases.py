@@ -114,7 +114,10 @@ def _make(paths: Paths, base: Base, tools: Path, layout: Layout) -> None:
                 if run.wait() == 0 or run.returncode < 0:
                     raise
         if run.returncode != 0:
-            raise TestbedError(f"mmdebstrap could not make {base.name}:{base.tag}:\n  {_tail(said)}")
+            hint = (
+                "" if os.geteuid() == 0 else "\n(run this as root; or install uidmap and have entries in /etc/subuid)"
+            )
+            raise TestbedError(f"mmdebstrap could not make {base.name}:{base.tag}:\n  {_tail(said)}{hint}")
 
 
 def _tail(said: IO[bytes]) -> str:
@@ -134,7 +137,7 @@ def _mmdebstrap(paths: Paths, base: Base, tools: Path, mirror: str) -> list[str]
         "--variant=apt",
         "--format=tar",
         "--components=main",
-        f"--keyring={packages.keyring(paths)}",
+        f"--keyring={packages.keyring()}",
         f"--include={','.join(include)}",
         "--aptopt=Acquire::Languages=none",
         "--aptopt=Acquire::Retries=3",

@@ -86,14 +86,15 @@ def _bring_up(paths: Paths, *, with_engine: bool, keep: bool) -> State:
 
 def _fill_cache(paths: Paths, *, with_engine: bool) -> tuple[engine.Engine | None, dict[str, Layout]]:
     """Everything fetched or made that is not there yet, one bed at a time."""
+    host = engine.look(paths) if with_engine else None
     with locked(paths.cache_lock):
         _tidy(paths)
         with ThreadPoolExecutor(1) as beside:
-            choosing = beside.submit(engine.choose, paths) if with_engine else None
-            fetching = beside.submit(registry.fetch, paths)
+            tools = beside.submit(engine.fetch, paths, host) if with_engine else None
+            registry_tools = beside.submit(registry.fetch, paths)
             layouts = bases.ensure(paths)
-            fetching.result()
-            return (choosing.result() if choosing else None), layouts
+            registry_tools.result()
+            return (tools.result() if tools else None), layouts
 
 
 def _tidy(paths: Paths) -> None:

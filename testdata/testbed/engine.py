@@ -56,12 +56,23 @@ def private_host(paths: Paths) -> str:
     return f"unix://{paths.docker_socket}"
 
 
-def choose(paths: Paths) -> Engine:
-    """Our own engine if it is up, else another that answers, else a private one to start.
+def look(paths: Paths) -> str | None:
+    """Where another engine answers; None when a private one is to be used (ours, if it is up, goes before others).
 
-    Fetches the packages it takes. Raises TestbedError where no engine can be had.
+    Raises TestbedError where neither is to be had.
     """
     host = None if daemon.is_running(paths) else _find(paths)
+    if host is None and (not packages.is_debian() or os.geteuid() != 0):
+        raise TestbedError(
+            "no Docker engine answers. Start one (and set DOCKER_HOST if it is not at the default socket), "
+            "or run this as root on Debian, where a private engine can be had; "
+            "`up --without-engine` brings up registries and base images alone"
+        )
+    return host
+
+
+def fetch(paths: Paths, host: str | None) -> Engine:
+    """The engine found by :func:`look`, with the packages at hand that it, or a client for it, takes."""
     if host is not None:
         say(f"using the Docker engine that answers at {host}")
         plugin = _installed_buildx()
@@ -69,12 +80,6 @@ def choose(paths: Paths) -> Engine:
             return Engine(host=host, tools=None, plugin=plugin, private=False)
         if not packages.is_debian():
             raise TestbedError("a Docker engine answers, but there is no docker client with buildx: install them")
-    elif not packages.is_debian() or os.geteuid() != 0:
-        raise TestbedError(
-            "no Docker engine answers. Start one (and set DOCKER_HOST if it is not at the default socket), "
-            "or run this as root on Debian, where a private engine can be had; "
-            "`up --without-engine` brings up registries and base images alone"
-        )
     tools = packages.ensure(paths, "engine", packages.ENGINE)
     plugin = tools / "usr/libexec/docker/cli-plugins/docker-buildx"
     return Engine(host=host or private_host(paths), tools=tools, plugin=plugin, private=host is None)

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.common import Paths, TestbedError, remove_folder, say, timed
+from testbed.common import Paths, TestbedError, say, timed
 from testbed.processes import MARK, mark
 
 #: The release whose engine is recent enough (26.1) and still runs on Debian 12.
@@ -48,7 +48,6 @@ _FETCHING = tuple(f"Acquire::{what}" for what in ("http::", "https::", "Check-",
 
 #: One apt at a time works on our lists.
 _apt = threading.Lock()
-_KEYRINGS = ("debian-archive-keyring.gpg", "debian-archive-keyring.pgp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,13 +108,11 @@ def _deb822_sources(text: str) -> Iterator[tuple[str, list[str]]]:
                 yield uri, fields.get("suites", [])
 
 
-def keyring(paths: Paths) -> Path:
-    """The keys that Debian's releases are checked with: the ones fetched by us if we had to, else the machine's."""
-    fetched = paths.tools / "keyring"
-    for folder in (fetched, Path("/")):
-        for name in _KEYRINGS:
-            if (path := folder / "usr/share/keyrings" / name).exists():
-                return path
+def keyring() -> Path:
+    """The machine's keys of Debian. Each release is signed with the one before's, too: Debian 12's will do."""
+    for name in ("debian-archive-keyring.gpg", "debian-archive-keyring.pgp"):
+        if (path := Path("/usr/share/keyrings", name)).exists():
+            return path
     raise TestbedError("no keys to check Debian's packages with: install the package debian-archive-keyring")
 
 
@@ -191,39 +188,18 @@ def apt_get(paths: Paths, *arguments: str, cwd: Path | None = None) -> None:
     said = done.stdout + done.stderr
     if done.returncode != 0 or "\nW: Failed to fetch" in said or "\nW: GPG error" in said:
         last = "\n  ".join(said.strip().splitlines()[-12:])
-        raise TestbedError(f"apt-get {arguments[0]} failed (is the network there?):\n  {last}")
+        raise TestbedError(f"apt-get {arguments[0]} failed with {done.returncode} (is the network there?):\n  {last}")
 
 
 def _ensure_lists(paths: Paths, mirror: Mirror) -> None:
-    """Fetches the lists of packages once per cache, with newer keys when the machine's are too old for a release."""
+    """Fetches the lists of packages once per cache."""
     marker = paths.cache / "apt/fetched"
-    if marker.exists():
-        return
-    suites = sorted({mirror.codename, *BASE_SUITES})
-    with timed(f"fetching the package lists of Debian {', '.join(suites)}"):
-        _configure(paths, mirror, suites)
-        try:
-            apt_get(paths, "update")
-        except TestbedError as error:
-            if not any(sign in str(error) for sign in ("NO_PUBKEY", "not signed", "signature")):
-                raise
-            _fetch_keyring(paths, mirror)
+    if not marker.exists():
+        suites = sorted({mirror.codename, *BASE_SUITES})
+        with timed(f"fetching the package lists of Debian {', '.join(suites)}"):
             _configure(paths, mirror, suites)
             apt_get(paths, "update")
-    marker.touch()
-
-
-def _fetch_keyring(paths: Paths, mirror: Mirror) -> None:
-    """Debian's current keys, out of a package checked with the keys of the machine: the chain is not broken."""
-    say("the machine's keys do not know a newer Debian release: fetching the newer keys, checked with the ones at hand")
-    _configure(paths, mirror, [mirror.codename, f"{mirror.codename}-updates"])
-    apt_get(paths, "update")
-    with tempfile.TemporaryDirectory(dir=paths.tmp) as scratch:
-        apt_get(paths, "download", "debian-archive-keyring", cwd=Path(scratch))
-        _unpack(list(Path(scratch).glob("*.deb")), Path(scratch, "root"))
-        remove_folder(paths.tools / "keyring")
-        paths.tools.mkdir(parents=True, exist_ok=True)
-        os.rename(Path(scratch, "root"), paths.tools / "keyring")
+        marker.touch()
 
 
 def _configure(paths: Paths, mirror: Mirror, suites: Sequence[str]) -> None:
@@ -233,10 +209,10 @@ def _configure(paths: Paths, mirror: Mirror, suites: Sequence[str]) -> None:
         (home / folder).mkdir(parents=True, exist_ok=True)
     (home / "status").touch()
     (home / "etc/sources.list.d/bed.sources").write_text(
-        f"Types: deb\nURIs: {mirror.uri}\nSuites: {' '.join(suites)}\nComponents: main\nSigned-By: {keyring(paths)}\n",
+        f"Types: deb\nURIs: {mirror.uri}\nSuites: {' '.join(suites)}\nComponents: main\nSigned-By: {keyring()}\n",
         encoding="utf-8",
     )
-    others = [suite for suite in suites if not suite.startswith(mirror.codename)]
+    others = [suite for suite in suites if suite != mirror.codename]
     (home / "etc/preferences.d/bed").write_text(
         "\n".join(f"Package: *\nPin: release n={suite}\nPin-Priority: 50\n" for suite in others), encoding="utf-8"
     )

@@ -159,10 +159,8 @@ def main() -> NoReturn:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except ImageSpecError as error:
         _fail(error)
-    except click.exceptions.Abort:
-        _fail(Cancelled("interrupted"))
-    except KeyboardInterrupt:
-        _fail(Cancelled("interrupted", hint="nothing was pushed under the image's name"))
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _fail(Cancelled("stopped: no image was pushed that was not finished", hint="start it again to go on"))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

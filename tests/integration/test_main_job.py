@@ -198,3 +198,19 @@ def test_a_registry_with_a_password_is_asked_with_the_users_credentials(
     assert door["password"] not in built.stderr + built.stdout
     there = imagespec("exists", *arguments, cwd=tmp_path, DOCKER_CONFIG=str(config.parent))
     assert there.stdout.startswith("present\t")
+
+
+def test_files_of_the_same_size_and_time_are_told_apart_by_content(imagespec: Command, tmp_path: Path) -> None:
+    """BuildKit's transfer of a folder would take the first file for the second."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "image.yaml").write_text("name: twice\ncopy: [app]\n")
+    (tmp_path / "bad.yaml").write_text("name: twice\npackages: [tabulate==99.99]\n")
+    (tmp_path / "good.yaml").write_text("name: twice\npackages: [tabulate==0.9.0]\n")
+    for text in ("one", "two"):
+        (tmp_path / "app" / "text").write_text(text)
+        reference = imagespec("build", "image.yaml", "--registry", imagespec.registry, cwd=tmp_path).stdout.strip()
+        assert imagespec.docker("run", "--rm", "--quiet", reference, "cat", "app/text") == text
+    imagespec("build", "good.yaml", "--registry", imagespec.registry, cwd=tmp_path)
+    failed = imagespec("build", "bad.yaml", "--registry", imagespec.registry, cwd=tmp_path, expect=4)
+    assert "tabulate==99.99" in failed.stderr
+    assert imagespec("exists", "bad.yaml", "--registry", imagespec.registry, cwd=tmp_path, expect=1).stdout

@@ -18,24 +18,26 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from imagespec.builders import BuildOptions
 from imagespec.builders.commands import CA_SECRET, ENV_SECRET, buildx_build, context_texts, environment_script
 from imagespec.builders.progress import ProgressDecoder
-from imagespec.builders.staging import stage_files, work_folder
+from imagespec.builders.staging import work_folder, write_context
 from imagespec.builders.uv_binary import uv_folder
-from imagespec.dockerfile import Rendering, render
+from imagespec.dockerfile import render
 from imagespec.errors import BuildFailed, Cancelled, EngineUnavailable, IntegrityError
 from imagespec.events import Emit
 from imagespec.names import Digest, Reference
 from imagespec.oci import Descriptor
 from imagespec.plan import BaseImage, BuildPlan
 from imagespec.registry import Resolver
-from imagespec.snapshot import Files
+from imagespec.snapshot import Files, TextFile
 
 if TYPE_CHECKING:
     from python_on_whales import DockerClient
 
 __all__ = ["BuildKitBuilder"]
 
-# Starts the client with its process id on file, so that a cancellation can reach it; exec keeps the id.
-_RECORDING_SHELL: Final = ("/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"')
+# Starts the client on the context archive, with its process id on file so that a cancellation can reach it
+# (exec keeps the id). "$0" is the work folder.
+_SHELL: Final = ("/bin/sh", "-c", 'echo $$ >"$0/client.pid" && exec "$@" <"$0/context.tar"')
+_DOCKERFILE: Final = "Dockerfile"
 _STOP_PATIENCE_S: Final = 15.0
 _PLACE: Final = re.compile(r"^Dockerfile:(\d+)$", re.MULTILINE)
 _ENGINE_HINT: Final = "start Docker, or set DOCKER_HOST to an engine that answers"
@@ -101,8 +103,10 @@ class BuildKitBuilder:
         insecure = not options.load and self._is_insecure(target.repository.registry)
         command = buildx_build(plan, rendering, target, options, uv_folder=uv, insecure=insecure)
         with work_folder(self._store) as work:
-            stage_files(work / "context", plan, files, context_texts(plan))
-            keywords = dict(command.keywords) | self._paths(work, rendering, options)
+            recipe = TextFile(path=_DOCKERFILE, data=rendering.dockerfile.encode())
+            with (work / "context.tar").open("wb") as archive:
+                write_context(archive, plan, files, (recipe, *context_texts(plan)))
+            keywords = dict(command.keywords) | self._paths(work, options)
             self._run(work, keywords, ProgressDecoder(rendering.titles), options, emit)
             digest = _digest_of_build(work / "metadata.json")
         return self._verified(target, digest, options)
@@ -115,8 +119,7 @@ class BuildKitBuilder:
         found = self._locate(named)
         return options if found == named else replace(options, base=found)
 
-    def _paths(self, work: Path, rendering: Rendering, options: BuildOptions) -> dict[str, Any]:
-        (work / "Dockerfile").write_text(rendering.dockerfile, encoding="utf-8")
+    def _paths(self, work: Path, options: BuildOptions) -> dict[str, Any]:
         secrets = []
         script = environment_script(options)
         if script:
@@ -126,8 +129,8 @@ class BuildKitBuilder:
             secrets.append(_secret(CA_SECRET, options.ca_bundle))
         secrets += [_secret(f"imagespec-secret-{i}", secret.source) for i, secret in enumerate(options.secrets)]
         return {
-            "context_path": work / "context",
-            "file": work / "Dockerfile",
+            "context_path": "-",
+            "file": _DOCKERFILE,
             "metadata_file": work / "metadata.json",
             "secrets": secrets,
             "progress": "rawjson",
@@ -141,7 +144,7 @@ class BuildKitBuilder:
         from python_on_whales.exceptions import DockerException
 
         process_id = work / "client.pid"
-        client = DockerClient(client_call=[*_RECORDING_SHELL, str(process_id), self._docker], client_type="docker")
+        client = DockerClient(client_call=[*_SHELL, str(work), self._docker], client_type="docker")
         options.cancellation.on_cancel(lambda: _interrupt(process_id))
         try:
             for line in _lines(client, keywords):

@@ -86,11 +86,12 @@ class LiveReport:
         from rich.live import Live
 
         self._console = console
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=8, transient=True)
         self._lock = threading.Lock()
         self._running: dict[str, str] = {}
         self._logs: dict[str, list[str]] = {}
         self._moved: dict[str, tuple[int, int | None]] = {}
+        # Last: it renders at once.
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> LiveReport:
         self._live.start()

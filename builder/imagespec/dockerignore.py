@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from imagespec.errors import SpecError
@@ -23,6 +23,8 @@ Matched: TypeAlias = tuple[bool, ...]
 _SPACES: Final = (
     "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 )
+_ANYWHERE = re.compile(r"\*\*/[^/*?\[\\]+")
+_ENDING_ANYWHERE = re.compile(r"\*\*/\*[^/*?\[\\]+")
 _SYNTAX: Final = "*[]?^\\"
 # Characters that moby escapes before it hands the pattern to Go's regexp package.
 _ESCAPED: Final = frozenset(".+()|{}$")
@@ -47,7 +49,9 @@ class _Pattern:
     is_exception: bool
     kind: str
     regex: str
-    matches: Callable[[str], object]
+
+    def matches(self, path: str) -> bool:
+        return _compiled(self.regex).match(path) is not None
 
     @property
     def without_trailing_glob(self) -> str:
@@ -57,18 +61,27 @@ class _Pattern:
 class DockerIgnore:
     """The patterns of one ``.dockerignore``; paths are relative to its folder, with '/'."""
 
-    __slots__ = ("_exact", "_exceptions", "_patterns", "_prefixes", "_prunes_by_prefix", "_regex", "_suffixes")
+    __slots__ = (
+        "_by_depth",
+        "_exceptions",
+        "_general",
+        "_names",
+        "_paths",
+        "_patterns",
+        "_prunes_by_prefix",
+        "_suffixes",
+    )
 
     def __init__(self, patterns: tuple[_Pattern, ...] = ()) -> None:
         self._patterns = patterns
-        excluding = [pattern for pattern in patterns if not pattern.is_exception]
-        exact = [pattern.text for pattern in excluding if pattern.kind == "exact"]
-        bare = [pattern.text[3:] for pattern in excluding if pattern.kind == "suffix" and pattern.text[2:3] == "/"]
-        self._exact = frozenset(exact + bare)
-        self._prefixes = tuple(pattern.text[:-2] for pattern in excluding if pattern.kind == "prefix")
-        self._suffixes = tuple(pattern.text[2:] for pattern in excluding if pattern.kind == "suffix")
-        regexes = [pattern.regex for pattern in excluding if pattern.kind == "regex"]
-        self._regex = re.compile("|".join(regexes)).match if regexes else None
+        self._names: set[str] = set()
+        self._suffixes: tuple[str, ...] = ()
+        self._paths: dict[str, set[str]] = {}
+        self._by_depth: dict[int, list[str]] = {}
+        self._general: list[str] = []
+        for pattern in patterns:
+            if not pattern.is_exception:
+                self._sort_in(pattern)
         exceptions = tuple(pattern.without_trailing_glob for pattern in patterns if pattern.is_exception)
         self._exceptions = tuple(f"{text}/" for text in exceptions)
         self._prunes_by_prefix = not any(character in text for text in exceptions for character in _SYNTAX)
@@ -76,17 +89,39 @@ class DockerIgnore:
     def __bool__(self) -> bool:
         return bool(self._patterns)
 
-    def ignores(self, path: str, parent: Matched) -> bool:
-        """Return whether ``path`` is left out of the context; ``parent`` is what ``matched`` gave for its folder."""
-        if (
-            True in parent
-            or path in self._exact
-            or path.endswith(self._suffixes)
-            or path.startswith(self._prefixes)
-            or (self._regex is not None and self._regex(path) is not None)
-        ):
-            return self.matched(path, parent)[0]
-        return False
+    def _sort_in(self, pattern: _Pattern) -> None:
+        """Note by which part of a path the pattern can be told not to match."""
+        text = pattern.text
+        if pattern.kind == "exact":
+            folder, slash, name = text.rpartition("/")
+            self._paths.setdefault(folder + slash, set()).add(name)
+        elif _ANYWHERE.fullmatch(text):
+            self._names.add(text[3:])
+        elif _ENDING_ANYWHERE.fullmatch(text):
+            self._suffixes += (text[4:],)
+        elif "**" not in text and "[" not in text and "\\" not in text:
+            self._by_depth.setdefault(text.count("/"), []).append(pattern.regex)
+        else:
+            self._general.append(pattern.regex)
+
+    def candidates(self, folder: str, names: list[str], above: Matched) -> set[str]:
+        """Return those of a folder's names that some pattern may leave out; the others none does.
+
+        ``folder`` is '' or ends with '/', ``above`` is what ``matched`` gave for it.
+        """
+        if True in above:
+            return set(names)
+        found = self._names.intersection(names)
+        if self._suffixes:
+            suffixes = self._suffixes
+            found.update([name for name in names if name.endswith(suffixes)])
+        if folder in self._paths:
+            found.update(self._paths[folder].intersection(names))
+        regexes = self._general + self._by_depth.get(folder.count("/"), [])
+        if regexes:
+            matches = _compiled("|".join(regexes)).match
+            found.update([name for name in names if matches(folder + name)])
+        return found
 
     def matched(self, path: str, parent: Matched = ()) -> tuple[bool, Matched]:
         """Return whether ``path`` is left out, and what to pass on for the paths below it.
@@ -98,7 +133,7 @@ class DockerIgnore:
         for index, pattern in enumerate(self._patterns):
             match = bool(parent) and parent[index]
             if not match and pattern.is_exception == is_left_out:
-                match = bool(pattern.matches(path))
+                match = pattern.matches(path)
             results.append(match)
             if match:
                 is_left_out = not pattern.is_exception
@@ -161,21 +196,19 @@ def _pattern(line: str) -> _Pattern:
         raise _BadPatternError("'!' alone")
     _check_glob(text)
     kind, go_regex = _translated(text)
-    regex = _python_regex(go_regex) if kind == "regex" else ""
-    return _Pattern(text=text, is_exception=is_exception, kind=kind, regex=regex, matches=_matcher(kind, text, regex))
-
-
-def _matcher(kind: str, text: str, regex: str) -> Callable[[str], object]:
-    if kind == "exact":
-        return text.__eq__
     if kind == "prefix":
-        prefix = text[:-2]
-        return lambda path: path.startswith(prefix)
-    if kind == "suffix":
-        suffix = text[2:]
-        bare = suffix[1:] if suffix.startswith("/") else None
-        return lambda path: path.endswith(suffix) or path == bare
-    return re.compile(regex).match
+        regex = re.escape(text[:-2])
+    elif kind == "suffix":
+        # "**/foo" matches "foo" too.
+        regex = rf"(?s:.*){re.escape(text[2:])}\Z" + (rf"|{re.escape(text[3:])}\Z" if text[2:3] == "/" else "")
+    else:
+        regex = _python_regex(go_regex)
+    return _Pattern(text=text, is_exception=is_exception, kind=kind, regex=f"(?:{regex})")
+
+
+@lru_cache(maxsize=1024)
+def _compiled(regex: str) -> re.Pattern[str]:
+    return re.compile(regex)
 
 
 def _check_glob(pattern: str) -> None:
@@ -273,7 +306,7 @@ def _python_regex(regex: str) -> str:
         else:
             parts.append(re.escape(character))
             position += 1
-    return rf"(?:{''.join(parts)})\Z"
+    return rf"{''.join(parts)}\Z"
 
 
 def _go_escape(character: str) -> str:

@@ -7,7 +7,6 @@ count: ``core.excludesFile`` and ``.git/info/exclude`` belong to one machine, an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -16,6 +15,7 @@ __all__ = ["NO_GITIGNORE", "GitIgnore", "Rule", "parse"]
 
 _BOM: Final = b"\xef\xbb\xbf"
 _GLOB_BYTES: Final = frozenset(b"*?[\\")
+_MOST_MEMBERS: Final = 16
 _SLASH: Final = ord("/")
 _NEVER: Final = rb"(?!)"
 
@@ -38,14 +38,18 @@ _CLASSES: Final[dict[bytes, bytes]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One line: ``regex`` matches a name (``by_name``) or a path from the work tree's top."""
+    """One line: ``regex`` matches a name (``by_name``) or a path from the work tree's top.
+
+    ``literal`` and ``suffixes`` say the same where they can; ``above`` is a folder that all it matches lies in.
+    """
 
     regex: bytes
     is_negated: bool
     folders_only: bool
     by_name: bool
-    literal: bytes | None = None
-    suffix: bytes | None = None
+    literal: bytes | None
+    suffixes: tuple[bytes, ...]
+    above: bytes
 
     def matches(self, path: bytes, name: bytes, is_folder: bool) -> bool:
         """Return whether this line speaks about the path."""
@@ -54,8 +58,8 @@ class Rule:
         text = name if self.by_name else path
         if self.literal is not None:
             return text == self.literal
-        if self.suffix is not None:
-            return text.endswith(self.suffix)
+        if self.suffixes:
+            return text.endswith(self.suffixes)
         return _compiled(self.regex).match(text) is not None
 
 
@@ -93,26 +97,46 @@ def _rule(pattern: bytes, folder: bytes) -> Rule | None:
         return None
     by_name = b"/" not in pattern
     plain = next((index for index, byte in enumerate(pattern) if byte in _GLOB_BYTES), len(pattern))
-    literal = suffix = None
+    suffixes: tuple[bytes, ...] = ()
+    above = folder
     if by_name:
         regex = _regex(pattern, crosses_slashes=True)
         literal = pattern if plain == len(pattern) else None
-        if pattern[0] == 0x2A and not _GLOB_BYTES.intersection(pattern[1:]):
-            suffix = pattern[1:]
+        suffixes = _suffixes(pattern[1:]) if pattern[0] == 0x2A else ()
     else:
         if pattern.startswith(b"/"):
             pattern, plain = pattern[1:], plain - 1
         # git compares the part before the first special byte by itself, so the rest starts a pattern of its own.
         regex = re.escape(folder + pattern[:plain]) + _regex(pattern[plain:], crosses_slashes=False)
         literal = folder + pattern if plain == len(pattern) else None
+        above += pattern[: pattern.rfind(b"/", 0, plain) + 1]
     return Rule(
         regex=regex,
         is_negated=is_negated,
         folders_only=folders_only,
         by_name=by_name,
         literal=literal,
-        suffix=suffix,
+        suffixes=suffixes,
+        above=above,
     )
+
+
+def _suffixes(pattern: bytes) -> tuple[bytes, ...]:
+    """Return the endings that ``*`` and this pattern stand for, or none when they are not a few plain ones."""
+    endings = [b""]
+    position = 0
+    while position < len(pattern):
+        if pattern[position] == 0x5B:
+            members, position = _bracket(pattern, position + 1)
+            if members is None or len(members) > _MOST_MEMBERS:
+                return ()
+            endings = [ending + bytes((byte,)) for ending in endings for byte in sorted(members)]
+        elif pattern[position] in _GLOB_BYTES or len(endings) > _MOST_MEMBERS:
+            return ()
+        else:
+            endings = [ending + pattern[position : position + 1] for ending in endings]
+            position += 1
+    return tuple(endings)
 
 
 def _regex(pattern: bytes, *, crosses_slashes: bool) -> bytes:
@@ -223,17 +247,22 @@ def _compiled(regex: bytes) -> re.Pattern[bytes]:
 class GitIgnore:
     """The rules that hold in one folder: those of its parents, outermost first, then its own. Immutable."""
 
-    __slots__ = ("_name_regex", "_names", "_path_regex", "_paths", "_suffixes", "rules")
+    __slots__ = ("_name_regex", "_names", "_paths", "_suffixes", "_trees", "rules")
 
     def __init__(self, rules: tuple[Rule, ...] = ()) -> None:
         self.rules = rules
         positive = [rule for rule in rules if not rule.is_negated]
         self._names = frozenset(rule.literal for rule in positive if rule.by_name and rule.literal is not None)
-        self._paths = frozenset(rule.literal for rule in positive if not rule.by_name and rule.literal is not None)
-        self._suffixes = tuple(rule.suffix for rule in positive if rule.suffix is not None)
-        globs = [rule for rule in positive if rule.literal is None and rule.suffix is None]
-        self._name_regex = _any_of([rule.regex for rule in globs if rule.by_name])
-        self._path_regex = _any_of([rule.regex for rule in globs if not rule.by_name])
+        self._suffixes = tuple(ending for rule in positive for ending in rule.suffixes)
+        globs = [rule for rule in positive if rule.literal is None and not rule.suffixes]
+        names = [rule.regex for rule in globs if rule.by_name]
+        self._name_regex = _compiled(b"|".join(names)).match if names else None
+        self._trees = tuple((rule.above, rule.regex) for rule in globs if not rule.by_name)
+        self._paths: dict[bytes, set[bytes]] = {}
+        for rule in positive:
+            if not rule.by_name and rule.literal is not None:
+                folder, _, name = rule.literal.rpartition(b"/")
+                self._paths.setdefault(folder + b"/" if folder else b"", set()).add(name)
 
     def extended(self, data: bytes, folder: bytes) -> GitIgnore:
         """Return these rules with those of a ``.gitignore`` in ``folder`` ("" or ending with '/') added."""
@@ -247,24 +276,28 @@ class GitIgnore:
             git = GitIgnore(tuple(rule for rule in git.rules if rule.is_negated or not rule.matches(path, name, True)))
         return git
 
+    def candidates(self, folder: bytes, names: list[bytes]) -> set[bytes]:
+        """Return those of a folder's names that some line excludes; the others no line does."""
+        found = set(self._names.intersection(names))
+        suffixes, matches = self._suffixes, self._name_regex
+        if suffixes:
+            found.update([name for name in names if name.endswith(suffixes)])
+        if matches is not None:
+            found.update([name for name in names if matches(name)])
+        if folder in self._paths:
+            found.update(self._paths[folder].intersection(names))
+        trees = [regex for above, regex in self._trees if folder.startswith(above)]
+        if trees:
+            matches = _compiled(b"|".join(trees)).match
+            found.update([name for name in names if matches(folder + name)])
+        return found
+
     def ignores(self, path: bytes, name: bytes, is_folder: bool) -> bool:
         """Return whether the rules exclude ``path`` (from the top), whose parents they do not exclude."""
-        if not (
-            name in self._names
-            or (self._suffixes and name.endswith(self._suffixes))
-            or (self._name_regex is not None and self._name_regex(name) is not None)
-            or path in self._paths
-            or (self._path_regex is not None and self._path_regex(path) is not None)
-        ):
-            return False
         for rule in reversed(self.rules):
             if rule.matches(path, name, is_folder):
                 return not rule.is_negated
         return False
-
-
-def _any_of(regexes: list[bytes]) -> Callable[[bytes], re.Match[bytes] | None] | None:
-    return _compiled(b"|".join(regexes)).match if regexes else None
 
 
 NO_GITIGNORE: Final = GitIgnore()

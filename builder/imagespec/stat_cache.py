@@ -14,6 +14,7 @@ import struct
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import count
 from typing import Final
 
 __all__ = ["SLACK_NS", "StatCache", "Table", "key_of"]
@@ -47,19 +48,23 @@ class Table:
     __slots__ = ("_offsets", "_records")
 
     def __init__(self, paths: Iterable[str] = (), records: bytes = b"") -> None:
-        self._offsets = {path: index * _RECORD_BYTES for index, path in enumerate(paths)}
+        self._offsets = dict(zip(paths, count(0, _RECORD_BYTES)))
         self._records = records
 
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def digest(self, path: str, key: bytes) -> bytes | None:
-        """Return the raw sha256 of the file at ``path`` if it is known under this very ``key``."""
-        offset = self._offsets.get(path)
-        if offset is None:
-            return None
-        middle = offset + _KEY.size
-        return self._records[middle : offset + _RECORD_BYTES] if self._records[offset:middle] == key else None
+    def digests(self, files: Iterable[tuple[str, bytes]]) -> list[bytes | None]:
+        """Return the raw sha256 of every (path, key), None where it is not known under this very key."""
+        records, offset_of, key_bytes = self._records, self._offsets.get, _KEY.size
+        found: list[bytes | None] = []
+        for path, key in files:
+            offset = offset_of(path)
+            if offset is None or records[offset : (middle := offset + key_bytes)] != key:
+                found.append(None)
+            else:
+                found.append(records[middle : offset + _RECORD_BYTES])
+        return found
 
 
 class StatCache:
@@ -79,9 +84,8 @@ class StatCache:
         body = data[head:]
         if not data.startswith(_MAGIC) or hashlib.sha256(body).digest() != data[len(_MAGIC) : head]:
             return Table()
-        count = int.from_bytes(body[:4], "big")
-        records = body[4 : 4 + count * _RECORD_BYTES]
-        paths = body[4 + count * _RECORD_BYTES :].decode().split("\0") if count else []
+        end = 4 + int.from_bytes(body[:4], "big") * _RECORD_BYTES
+        records, paths = body[4:end], body[end:].decode().split("\0") if end > 4 else []
         return Table(paths, records)
 
     def save(self, root: bytes, rows: Iterable[tuple[str, bytes, bytes]], looked_at_ns: int) -> None:

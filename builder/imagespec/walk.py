@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from imagespec.dockerignore import NO_DOCKERIGNORE, DockerIgnore, Matched
 from imagespec.errors import InputChanged, InputError
@@ -21,13 +21,8 @@ _WHITEOUT: Final = b".wh."
 _OWNER_MAY_EXECUTE: Final = 0o100
 
 
-class FoundFile(NamedTuple):
-    """A regular file: ``key`` is what the stat cache compares."""
-
-    path: str
-    size_bytes: int
-    executable: bool
-    key: bytes
+FoundFile: TypeAlias = tuple[str, int, bool, bytes]
+"""A regular file: its path, its size in bytes, whether its owner may execute it, and its key in the stat cache."""
 
 
 @dataclass(slots=True)
@@ -115,14 +110,19 @@ class _Walker:
     def look_into(self, prefix: str, standing: Standing) -> list[tuple[str, Standing]]:
         """Note what the folder ``prefix`` ('' or ending with '/') holds; return the folders to look into."""
         entries = self._entries(prefix)
-        names = {entry.name for entry in entries}
-        if VIRTUAL_ENVIRONMENT_MARKER in names and self._rules.standard and prefix:
+        if not entries:
+            if prefix and not standing.is_left_out and not standing.only_tracked:
+                self.found.empty_folders.append(prefix[:-1])
             return []
-        if not entries and prefix and not standing.is_left_out and not standing.only_tracked:
-            self.found.empty_folders.append(prefix[:-1])
-        standing = self._with_gitignore(prefix, standing, names)
+        names = [entry.name for entry in entries]
+        if self._rules.standard and prefix and VIRTUAL_ENVIRONMENT_MARKER in names:
+            return []
+        if _GITIGNORE in names and self._rules.gitignore and not standing.only_tracked:
+            standing = self._with_gitignore(prefix, standing)
+        texts, is_suspicious = _texts(names)
+        doubtful = self._doubtful(prefix, names, texts, standing)
         try:
-            return self._sorted_out(prefix, entries, standing)
+            return self._sorted_out(prefix, zip(entries, texts, strict=True), doubtful, is_suspicious, standing)
         except OSError as error:
             shown = prefix[:-1] or "."
             raise InputChanged(
@@ -143,53 +143,73 @@ class _Walker:
                 hint="make it readable, or leave it out by .dockerignore",
             ) from error
 
-    def _with_gitignore(self, prefix: str, standing: Standing, names: set[bytes]) -> Standing:
-        if _GITIGNORE not in names or not self._rules.gitignore or standing.only_tracked:
-            return standing
+    def _with_gitignore(self, prefix: str, standing: Standing) -> Standing:
         folder = prefix.encode()
         data = read_gitignore(self._root + folder + _GITIGNORE)
         git = standing.git.extended(data, self._rules.git_prefix + folder)
         return Standing(git=git, docker=standing.docker, is_left_out=standing.is_left_out)
 
-    def _sorted_out(
-        self, prefix: str, entries: list[os.DirEntry[bytes]], standing: Standing
-    ) -> list[tuple[str, Standing]]:
-        folders: list[tuple[str, Standing]] = []
-        files, docker, above = self.found.files, self._rules.docker, standing.docker
+    def _doubtful(self, prefix: str, names: list[bytes], texts: list[str], standing: Standing) -> set[bytes]:
+        """Return the names that some rule may leave out, found for the whole folder at once: most folders have none."""
         skipped_names, skipped_suffixes = self._skipped
-        asks_git = bool(standing.git.rules) or standing.only_tracked
-        git_prefix = self._rules.git_prefix + prefix.encode()
-        docker_prefix = self._rules.docker_prefix + prefix if docker else ""
-        for entry in entries:
-            name = entry.name
-            if name in skipped_names or name.endswith(skipped_suffixes):
-                continue
-            is_folder = entry.is_dir(follow_symlinks=False)
+        if standing.only_tracked:
+            return set(names)
+        found = set(skipped_names.intersection(names))
+        if skipped_suffixes:
+            found.update([name for name in names if name.endswith(skipped_suffixes)])
+        if standing.git.rules:
+            found |= standing.git.candidates(self._rules.git_prefix + prefix.encode(), names)
+        if self._rules.docker:
+            folder = self._rules.docker_prefix + prefix
+            found.update(map(_bytes, self._rules.docker.candidates(folder, texts, standing.docker)))
+        return found
+
+    def _sorted_out(
+        self,
+        prefix: str,
+        entries: Iterable[tuple[os.DirEntry[bytes], str]],
+        doubtful: set[bytes],
+        is_suspicious: bool,
+        standing: Standing,
+    ) -> list[tuple[str, Standing]]:
+        """Note a folder's entries; return the folders among them. The loop is what a large tree's time is spent in."""
+        folders: list[tuple[str, Standing]] = []
+        note = self.found.files.append
+        for entry, text in entries:
             below = standing
-            if asks_git:
-                kept = self._by_git(git_prefix + name, name, is_folder, standing)
+            if entry.name in doubtful:
+                kept = self._judged(prefix, entry, text, standing)
                 if kept is None:
                     continue
                 below = kept
-            if docker and not is_folder and docker.ignores(docker_prefix + _text(name, prefix), above):
-                continue
-            if is_folder:
-                inside = self._by_docker(docker_prefix, prefix, name, below)
-                if inside is not None:
-                    folders.append((f"{prefix}{_text(name, prefix)}/", inside))
-            elif entry.is_file(follow_symlinks=False):
+            if is_suspicious:
+                _refuse_unfit(entry.name, prefix)
+            if entry.is_file(follow_symlinks=False):
                 status = entry.stat(follow_symlinks=False)
-                files.append(
-                    FoundFile(
-                        prefix + _text(name, prefix),
-                        status.st_size,
-                        bool(status.st_mode & _OWNER_MAY_EXECUTE),
-                        key_of(status),
-                    )
-                )
+                executable = status.st_mode & _OWNER_MAY_EXECUTE != 0
+                note((prefix + text, status.st_size, executable, key_of(status)))
+            elif entry.is_dir(follow_symlinks=False):
+                inside = self._inside(prefix, text, below)
+                if inside is not None:
+                    folders.append((f"{prefix}{text}/", inside))
+            elif entry.is_symlink():
+                self.found.links.append((prefix + text, os.readlink(entry.path)))
             else:
-                self._note_other(prefix, entry)
+                self.found.special.append(prefix + text)
         return folders
+
+    def _judged(self, prefix: str, entry: os.DirEntry[bytes], text: str, standing: Standing) -> Standing | None:
+        """Return how the rules stand below an entry that they may leave out, or None when they do."""
+        name = entry.name
+        names, suffixes = self._skipped
+        if name in names or (suffixes and name.endswith(suffixes)):
+            return None
+        is_folder = entry.is_dir(follow_symlinks=False)
+        kept = self._by_git(self._rules.git_prefix + prefix.encode() + name, name, is_folder, standing)
+        docker = self._rules.docker
+        if kept is None or is_folder or not docker:
+            return kept
+        return None if docker.matched(self._rules.docker_prefix + prefix + text, standing.docker)[0] else kept
 
     def _by_git(self, path: bytes, name: bytes, is_folder: bool, standing: Standing) -> Standing | None:
         """Return how the rules stand below ``path``, or None when git's rules leave it out."""
@@ -202,23 +222,16 @@ class _Walker:
             return standing
         return Standing(docker=standing.docker, is_left_out=standing.is_left_out, only_tracked=True)
 
-    def _by_docker(self, docker_prefix: str, prefix: str, name: bytes, standing: Standing) -> Standing | None:
-        """Return how the rules stand inside a folder, or None when nothing in it can be kept."""
+    def _inside(self, prefix: str, text: str, standing: Standing) -> Standing | None:
+        """Return how Docker's patterns stand inside a folder, or None when they keep nothing in it."""
         docker = self._rules.docker
         if not docker:
             return standing
-        path = docker_prefix + _text(name, prefix)
+        path = f"{self._rules.docker_prefix}{prefix}{text}"
         is_left_out, matched = docker.matched(path, standing.docker)
         if is_left_out and not docker.may_keep_below(path):
             return None
         return Standing(git=standing.git, docker=matched, is_left_out=is_left_out, only_tracked=standing.only_tracked)
-
-    def _note_other(self, prefix: str, entry: os.DirEntry[bytes]) -> None:
-        path = prefix + _text(entry.name, prefix)
-        if entry.is_symlink():
-            self.found.links.append((path, os.readlink(entry.path)))
-        else:
-            self.found.special.append(path)
 
 
 def read_gitignore(path: bytes) -> bytes:
@@ -231,19 +244,31 @@ def read_gitignore(path: bytes) -> bytes:
         return stream.read()
 
 
-def _text(name: bytes, prefix: str) -> str:
-    """Return a name as text; raise InputError for one that is not UTF-8, or that a layer would take for a removal."""
+def _texts(names: list[bytes]) -> tuple[list[str], bool]:
+    """Return a folder's names as text, and whether one of them may be unfit for an image."""
+    joined = b"\0".join(names)
+    try:
+        return joined.decode().split("\0"), joined.startswith(_WHITEOUT) or b"\0" + _WHITEOUT in joined
+    except UnicodeDecodeError:
+        return [name.decode("utf-8", "surrogateescape") for name in names], True
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _refuse_unfit(name: bytes, prefix: str) -> None:
+    """Raise InputError for a name that is not UTF-8, or that a layer would take for a removal."""
+    shown = prefix + name.decode("utf-8", "backslashreplace")
     if name.startswith(_WHITEOUT):
-        shown = prefix + name.decode("utf-8", "backslashreplace")
         raise InputError(
             f"copy: {shown!r} would be taken for a removal in an image layer",
             path=shown,
             hint="rename it, or leave it out by .dockerignore",
         )
     try:
-        return name.decode()
+        name.decode()
     except UnicodeDecodeError:
-        shown = prefix + name.decode("utf-8", "backslashreplace")
         raise InputError(
             f"copy: the name of {shown!r} is not UTF-8",
             path=shown,

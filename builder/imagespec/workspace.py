@@ -98,7 +98,9 @@ class Workspace:
         else:
             entries = self._loaded_modules(root, folder, modules)
         if not entries:
-            self._emit(Warned(message=f"source_root: nothing in {written!r} is selected", hint="look at the ignore files"))
+            self._emit(
+                Warned(message=f"source_root: nothing in {written!r} is selected", hint="look at the ignore files")
+            )
         return [Tree(field="source_root", entries=entries)]
 
     def _copied_trees(self, declaration: Declaration, folder: str) -> list[Tree]:
@@ -131,9 +133,9 @@ class Workspace:
     def _file(self, real: bytes, path: str) -> ContextEntry:
         looked_at_ns = self._clock_ns()
         status = os.stat(real)
-        found = FoundFile("", status.st_size, bool(status.st_mode & _OWNER_MAY_EXECUTE), key_of(status))
-        (digest,) = self._digests(real, [found], looked_at_ns)
-        entry = ContextEntry(path, EntryKind.FILE, found.executable, found.size_bytes, digest)
+        executable = bool(status.st_mode & _OWNER_MAY_EXECUTE)
+        (digest,) = self._digests(real, [("", status.st_size, executable, key_of(status))], looked_at_ns)
+        entry = ContextEntry(path, EntryKind.FILE, executable, status.st_size, digest)
         self._origins.append((real, path, (entry,)))
         return entry
 
@@ -150,9 +152,11 @@ class Workspace:
         found = walk(scope.root, context_rules(base, path, self._ignore))
         for one in found.special:
             self._skip_special(prefix + one, field)
+        digests = self._digests(scope.root, found.files, looked_at_ns)
+        kind, make = EntryKind.FILE, ContextEntry._make
         entries = [
-            ContextEntry(prefix + one.path, EntryKind.FILE, one.executable, one.size_bytes, digest)
-            for one, digest in zip(found.files, self._digests(scope.root, found.files, looked_at_ns), strict=True)
+            make((prefix + one, kind, executable, size, digest, ""))
+            for (one, size, executable, _), digest in zip(found.files, digests, strict=True)
         ]
         entries += [ContextEntry(prefix + one, EntryKind.FOLDER) for one in found.empty_folders]
         entries += [
@@ -175,17 +179,17 @@ class Workspace:
     def _digests(self, root: bytes, files: list[FoundFile], looked_at_ns: int) -> list[bytes]:
         """Return the raw sha256 of every file, from the stat cache where it knows them."""
         if self._stat_cache is None:
-            return content.digests(root, [(one.path, one.size_bytes) for one in files])
+            return content.digests(root, [(path, size) for path, size, _, _ in files])
         table = self._stat_cache.load(root)
-        known = [table.digest(one.path, one.key) for one in files]
+        known = table.digests([(path, key) for path, _, _, key in files])
         missing = [index for index, digest in enumerate(known) if digest is None]
         if missing:
-            fresh = content.digests(root, [(files[index].path, files[index].size_bytes) for index in missing])
+            fresh = content.digests(root, [files[index][:2] for index in missing])
             for index, digest in zip(missing, fresh, strict=True):
                 known[index] = digest
         digests = [digest for digest in known if digest is not None]
         if missing or len(table) != len(files):
-            rows = ((one.path, one.key, digest) for one, digest in zip(files, digests, strict=True))
+            rows = ((path, key, digest) for (path, _, _, key), digest in zip(files, digests, strict=True))
             self._stat_cache.save(root, rows, looked_at_ns)
         return digests
 

@@ -1,0 +1,46 @@
+"""Importing the package loads nothing heavy: what is heavy is imported where it acts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    *("docker", "python_on_whales", "jinja2", "click", "rich", "yaml", "urllib3", "pathspec", "flytekit"),
+    *("packaging", "requests", "asyncio", "http.client", "ssl", "uv"),
+)
+
+
+def loaded_by(statement: str) -> list[str]:
+    """Return the heavy modules that a fresh interpreter has after ``statement``."""
+    script = f"import json, sys\n{statement}\nprint(json.dumps([n for n in {HEAVY!r} if n in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    found: list[str] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import imagespec",
+        "from imagespec import ImageSpec",
+        "from imagespec import ImageSpec, CopyFileDetection, ImageSpecError",
+        "from imagespec import ImageSpec\nImageSpec(apt_packages=['git'], env={'A': 'b'}, commands=['true']).tag",
+    ],
+)
+def test_nothing_heavy_is_loaded(statement: str) -> None:
+    assert loaded_by(statement) == []
+
+
+def test_the_check_sees_what_is_loaded() -> None:
+    assert loaded_by("import yaml") == ["yaml"]
+
+
+def test_public_names_are_there_and_no_others() -> None:
+    script = "import imagespec; print(dir(imagespec), imagespec.ImageSpec.__name__)\nimagespec.Missing"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "['CopyFileDetection', 'ImageSpec', 'ImageSpecError'] ImageSpec\n"
+    assert "AttributeError: module 'imagespec' has no attribute 'Missing'" in done.stderr

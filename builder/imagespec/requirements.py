@@ -127,13 +127,13 @@ def _logical_lines(text: str) -> list[tuple[int, str]]:
     pending, start = "", 0
     for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         is_comment = line.lstrip().startswith("#")
-        start = start if pending else number
+        start = start or number
         if line.endswith("\\") and not is_comment:
             pending += line[:-1]
             continue
         # A comment ends a continued line, and is itself dropped below.
         joined.append((start, pending + (" " + line if is_comment and pending else line)))
-        pending = ""
+        pending, start = "", 0
     if pending:
         joined.append((start, pending))
     cleaned = ((number, _COMMENT.sub("", line).strip()) for number, line in joined)

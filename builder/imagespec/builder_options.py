@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,11 +12,14 @@ from imagespec.errors import SpecError
 
 __all__ = ["BUILD_KEYS", "PLAN_KEYS", "HowToBuild", "WhatToBuild", "parse"]
 
-PLAN_KEYS: Final = ("bytecode", "commands_first", "labels", "user", "workdir")
-BUILD_KEYS: Final = ("cache", "cache_from", "cache_to", "compression", "network")
+PLAN_KEYS: Final = ("build_args", "bytecode", "commands_first", "extras", "groups", "labels", "user", "workdir")
+BUILD_KEYS: Final = ("cache", "cache_from", "cache_to", "compression", "network", "secrets", "ssh")
 
 _COMPRESSIONS: Final = ("gzip", "zstd", "uncompressed")
 _NETWORKS: Final = ("default", "host", "none")
+_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SSH: Final = re.compile(r"[A-Za-z0-9_-]+(=[^,\"]+)?")
 _USER_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 
 
@@ -28,17 +32,25 @@ class WhatToBuild:
     commands_first: bool = False
     bytecode: bool = True
     labels: tuple[tuple[str, str], ...] = ()
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    build_args: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HowToBuild:
-    """The keys that only say how: never hashed. ``compression`` "" leaves the choice to the builder."""
+    """The keys that only say how: never hashed. ``compression`` "" leaves the choice to the builder.
+
+    ``secrets`` are pairs (file here, path that steps see); ``ssh`` are agents or keys as buildx takes them.
+    """
 
     use_cache: bool = True
     cache_from: tuple[str, ...] = ()
     cache_to: str = ""
     compression: str = ""
     network: str = ""
+    secrets: tuple[tuple[str, str], ...] = ()
+    ssh: tuple[str, ...] = ()
 
 
 def parse(options: Mapping[str, Any] | None) -> tuple[WhatToBuild, HowToBuild]:
@@ -53,7 +65,10 @@ def parse(options: Mapping[str, Any] | None) -> tuple[WhatToBuild, HowToBuild]:
         workdir=_given(given, "workdir", fields.absolute_path),
         commands_first=_given(given, "commands_first", _boolean) or False,
         bytecode=given.get("bytecode") is None or _boolean("builder_options.bytecode", given["bytecode"]),
-        labels=tuple(_labels(given.get("labels")).items()),
+        labels=_texts(given, "labels", fields.one_line),
+        extras=tuple(sorted(set(_given(given, "extras", _names) or ()))),
+        groups=tuple(sorted(set(_given(given, "groups", _names) or ()))),
+        build_args=_texts(given, "build_args", _variable),
     )
     how = HowToBuild(
         use_cache=given.get("cache") is None or _boolean("builder_options.cache", given["cache"]),
@@ -61,6 +76,8 @@ def parse(options: Mapping[str, Any] | None) -> tuple[WhatToBuild, HowToBuild]:
         cache_to=_given(given, "cache_to", fields.one_line) or "",
         compression=_given(given, "compression", _one_of(_COMPRESSIONS)) or "",
         network=_given(given, "network", _one_of(_NETWORKS)) or "",
+        secrets=fields.secret_mounts("builder_options.secrets", given.get("secrets")) or (),
+        ssh=_given(given, "ssh", _ssh) or (),
     )
     return what, how
 
@@ -100,11 +117,37 @@ def _user(path: str, value: object) -> str:
     return name
 
 
-def _labels(value: object) -> dict[str, str]:
-    path = "builder_options.labels"
+def _texts(options: Mapping[str, Any], key: str, check: Any) -> tuple[tuple[str, str], ...]:
+    """Return a mapping of names to texts, sorted by name."""
+    path, value = f"builder_options.{key}", options.get(key)
     if value is None:
-        return {}
+        return ()
     if not isinstance(value, Mapping):
         raise SpecError(f"{path}: must map names to text", path=path)
-    # OCI Image Specification, annotations.md: keys are not empty; values are text.
-    return {fields.one_line(path, key): fields.text(f"{path}.{key}", value[key]) for key in sorted(value)}
+    return tuple((check(path, name), fields.text(f"{path}.{name}", value[name])) for name in sorted(value))
+
+
+def _names(path: str, value: object) -> tuple[str, ...]:
+    return fields.strings(path, value, _name) or ()
+
+
+def _name(path: str, value: object) -> str:
+    name = fields.one_line(path, value)
+    # PEP 508, names of extras; PEP 735 uses the same for groups.
+    if _NAME.fullmatch(name) is None:
+        raise SpecError(f"{path}: is not a name", path=path, hint="letters, digits, '.', '_' and '-'")
+    return name
+
+
+def _variable(path: str, value: object) -> str:
+    name = fields.one_line(path, value)
+    if _VARIABLE.fullmatch(name) is None or name.startswith("IMAGESPEC_"):
+        raise SpecError(f"{path}: {name!r} is not a build argument's name", path=path, hint="letters, digits and '_'")
+    return name
+
+
+def _ssh(path: str, value: object) -> tuple[str, ...]:
+    for agent in _lines(path, value):
+        if _SSH.fullmatch(agent) is None:
+            raise SpecError(f"{path}: is not id or id=path", path=path, hint='for example ["default"]')
+    return _lines(path, value)

@@ -185,6 +185,7 @@ class Composition:
             store=self.settings.cache_dir,
             registry=self.registry,
             engine=self.engine,
+            docker_config_dir=self.settings.docker_config_dir.absolute(),
             is_insecure=lambda host: hosts.origin(host).scheme == "http",
             locate=lambda reference: locate(self.registry, hosts, reference),
         )
@@ -197,7 +198,7 @@ class Composition:
     def _options(self, declaration: Declaration, identity: Identity, *, load: bool) -> BuildOptions:
         _, how = builder_options.parse(declaration.builder_options)
         folder = declaration.folder or self.cwd
-        mounts = declaration.pip_secret_mounts or ()
+        mounts = (*(declaration.pip_secret_mounts or ()), *how.secrets)
         proxies = self.settings.proxies
         layout = ""
         if isinstance(identity.plan.base, BaseLayout) and isinstance(declaration.base_image, str):
@@ -221,6 +222,8 @@ class Composition:
                 )
                 if value
             ),
+            python_mirror=self.settings.python_mirror,
+            ssh=how.ssh,
             secrets=tuple(SecretFile(source=_existing(folder, source), target=target) for source, target in mounts),
             docker_config=str(Path(folder, declaration.registry_config)) if declaration.registry_config else "",
             cancellation=self.cancellation,

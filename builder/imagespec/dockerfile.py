@@ -41,6 +41,9 @@ __all__ = [
     "title_of",
 ]
 
+PROJECT_LOCKS: Final = ("uv.lock", "poetry.lock")
+"""Locks that are installed from a project, not from a list of requirements."""
+
 UV_CONTEXT: Final = "imagespec-uv"
 BASE_CONTEXT: Final = "imagespec-base"
 """The names of the build contexts that a Dockerfile refers to: the uv binaries, and a base that has no public name."""
@@ -72,8 +75,9 @@ class _Setting:
     argument: str = ""
 
 
-def render(plan: BuildPlan, template: str, secret_targets: Sequence[str] = ()) -> Rendering:
-    """Return the Dockerfile for a plan; ``secret_targets`` are paths that steps see mounted and no layer keeps.
+def render(plan: BuildPlan, template: str, secret_targets: Sequence[str] = (), ssh: Sequence[str] = ()) -> Rendering:
+    """Return the Dockerfile for a plan; ``secret_targets`` are paths that steps see mounted and no layer keeps,
+    ``ssh`` the ids of the agents that they may use.
 
     Raise Unsupported, naming the field, for a value that has no safe form.
     """
@@ -97,10 +101,13 @@ def render(plan: BuildPlan, template: str, secret_targets: Sequence[str] = ()) -
         variables=_variables(plan, arguments),
         labels=[_setting(quoted_value(name), value, arguments) for name, value in plan.config.labels],
         secrets=[{"id": f"imagespec-secret-{i}", "target": target} for i, target in enumerate(secret_targets)],
+        build_arguments=[name for name, _ in plan.config.build_arguments],
+        ssh=list(ssh),
         steps=[_step(index, step) for index, step in enumerate(plan.steps)],
     )
     titles = tuple(title_of(step) for step in plan.steps)
-    return Rendering(dockerfile=text, arguments=tuple(arguments.items()), titles=titles)
+    passed = (*arguments.items(), *plan.config.build_arguments)
+    return Rendering(dockerfile=text, arguments=passed, titles=titles)
 
 
 def step_folder(index: int) -> str:
@@ -192,28 +199,23 @@ def _step(index: int, step: Step) -> Mapping[str, Any]:
         known |= _package_files(step)
     elif isinstance(step, RunCommand):
         known["delimiter"] = heredoc_delimiter(step.command)
-    elif not isinstance(step, (AptInstall, CopyFiles, PythonEnvironment)):
-        raise Unsupported(
-            "conda_packages: the buildkit builder does not install them yet",
-            builder="buildkit",
-            field="conda_packages",
-            hint="use packages, or a base_image that has them",
-        )
+    elif isinstance(step, PythonEnvironment):
+        minor = ".".join((step.version or step.fallback).split(".")[:2])
+        known["apt_python"] = f"python{minor}" if step.version else "python3"
     return known
 
 
 def _package_files(step: PythonPackages) -> dict[str, Any]:
     files = ["requirements.txt"] if step.lines or step.options or step.projects else []
-    if step.lock is not None:
-        if step.lock.kind not in ("uv.lock", "pyproject.toml") and not step.lock.kind.startswith("pylock."):
-            raise Unsupported(
-                f"requirements: the buildkit builder does not install {step.lock.kind} yet",
-                builder="buildkit",
-                field="requirements",
-                hint="uv can export it: uv export --format pylock.toml",
-            )
-        if step.lock.kind != "uv.lock":
-            files.append(step.lock.kind)
+    if step.lock is not None and step.lock.kind not in PROJECT_LOCKS:
+        files.append(step.lock.kind)
+    if step.lock is not None and step.lock.kind == "poetry.lock" and (step.index or step.extra_indexes):
+        raise Unsupported(
+            "pip_index: poetry.lock names its own sources",
+            builder="buildkit",
+            field="pip_index",
+            hint="set the sources in pyproject.toml and lock it again",
+        )
     names = sorted({re.split(r"[^a-z0-9._-]", line, maxsplit=1)[0] for line in step.lines} - {""})
     replaced = "|".join(re.escape(name) for name in names)
     return {

@@ -70,8 +70,9 @@ class AptInstall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CondaInstall:
-    """Conda packages, as a set, from channels in order."""
+    """Conda packages, as a set, from channels in order, and their Python, at ``prefix``."""
 
+    prefix: str
     packages: tuple[str, ...]
     channels: tuple[str, ...]
     python_version: str
@@ -79,11 +80,15 @@ class CondaInstall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PythonEnvironment:
-    """A virtual environment at ``prefix`` with pip; ``version`` or ``executable`` is "" where the base decides."""
+    """A virtual environment at ``prefix`` with pip.
+
+    ``version`` or ``executable`` is "" where the base decides; ``fallback`` is the version for a base without Python.
+    """
 
     prefix: str
     version: str
     executable: str
+    fallback: str
     system_site_packages: bool
     pip: str
     index: str = ""
@@ -103,6 +108,8 @@ class PythonPackages:
     options: tuple[str, ...] = ()
     projects: tuple[LocalProject, ...] = ()
     lock: LockFiles | None = None
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     index: str = ""
     extra_indexes: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
@@ -140,7 +147,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
-    """The run-time part: ``path`` comes before the base's PATH, ``entrypoint`` None keeps the base's, () removes it."""
+    """The run-time part: ``path`` comes before the base's PATH, ``entrypoint`` None keeps the base's, () removes it.
+
+    ``build_arguments`` are variables that commands see while the image is built, and that it does not keep.
+    """
 
     env: tuple[tuple[str, str], ...]
     path: tuple[str, ...]
@@ -149,6 +159,7 @@ class ImageConfig:
     workdir: str
     labels: tuple[tuple[str, str], ...]
     image_id: str
+    build_arguments: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +168,7 @@ class Tools:
 
     uv: str = "0.13.9"
     pip: str = "26.3"
+    poetry: str = "2.5.1"
     uv_image: str = ""
     micromamba_image: str = "docker.io/mambaorg/micromamba:2.3.3"
 

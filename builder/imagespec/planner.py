@@ -7,8 +7,9 @@ import shlex
 from dataclasses import replace
 from typing import Final
 
-from imagespec import builder_options
+from imagespec import builder_options, environment_file
 from imagespec.builder_options import WhatToBuild
+from imagespec.environment_file import ENVIRONMENT_FILE
 from imagespec.errors import InputMissing, SpecError
 from imagespec.names import Reference
 from imagespec.oci import Platform, canonical_json, digest_of
@@ -37,6 +38,7 @@ from imagespec.spec import Declaration
 __all__ = ["DEFAULT_PYTHON", "VENV", "default_base", "make_plan", "spec_id"]
 
 VENV: Final = "/opt/venv"
+CONDA: Final = "/opt/conda"
 DEFAULT_PYTHON: Final = "3.13"
 DEFAULT_PLATFORM: Final = "linux/amd64"
 DEFAULT_WORKDIR: Final = "/root"
@@ -58,9 +60,12 @@ def make_plan(
     """
     _refuse_unusable(declaration)
     what, _ = builder_options.parse(declaration.builder_options)
+    conda = _conda(declaration, snapshot, parent)
     config = _config(declaration, what, parent, image_id or spec_id(declaration))
+    if conda is not None:
+        config = replace(config, path=(*config.path, f"{conda.prefix}/bin"))
     tools = _tools(declaration)
-    before = _environment_steps(declaration, snapshot, what, parent, tools)
+    before = _environment_steps(declaration, snapshot, what, parent, conda, tools)
     copies = _copies(snapshot, config.workdir)
     commands = tuple(RunCommand(command=command) for command in declaration.commands or ())
     code: tuple[Step, ...] = (*commands, *copies) if what.commands_first else (*copies, *commands)
@@ -185,6 +190,7 @@ def _config(declaration: Declaration, what: WhatToBuild, parent: Parent | None, 
     return ImageConfig(
         env=tuple(sorted(env.items())),
         path=() if parent else (f"{VENV}/bin",),
+        build_arguments=what.build_args,
         entrypoint=None if declaration.entrypoint is None else tuple(declaration.entrypoint),
         account=inherited.account if inherited and what.user is None else _account(what.user or DEFAULT_USER),
         workdir=workdir,
@@ -200,16 +206,20 @@ def _account(name: str) -> Account:
 
 
 def _environment_steps(
-    declaration: Declaration, snapshot: Snapshot, what: WhatToBuild, parent: Parent | None, tools: Tools
+    declaration: Declaration,
+    snapshot: Snapshot,
+    what: WhatToBuild,
+    parent: Parent | None,
+    conda: CondaInstall | None,
+    tools: Tools,
 ) -> tuple[Step, ...]:
     steps: list[Step] = []
     if declaration.apt_packages:
         steps.append(AptInstall(packages=tuple(sorted(set(declaration.apt_packages)))))
-    conda = _conda(declaration, snapshot)
     if conda is not None:
         steps.append(conda)
     if parent is None:
-        steps.append(_environment(declaration, tools))
+        steps.append(_environment(declaration, conda, tools))
     elif declaration.python_exec or declaration.python_version not in (None, _python_of(parent.plan)):
         field = "python_exec" if declaration.python_exec else "python_version"
         raise SpecError(f"{field}: base_image has its own Python", path=field, hint=f"set {field} on the base_image")
@@ -224,31 +234,40 @@ def _python_of(plan: BuildPlan) -> str | None:
     return environments[-1].version or None if environments else None
 
 
-def _conda(declaration: Declaration, snapshot: Snapshot) -> CondaInstall | None:
-    if not declaration.conda_packages:
+def _conda(declaration: Declaration, snapshot: Snapshot, parent: Parent | None) -> CondaInstall | None:
+    packages, channels = set(declaration.conda_packages or ()), tuple(declaration.conda_channels or ())
+    if isinstance(snapshot.requirements, LockFiles) and snapshot.requirements.kind == ENVIRONMENT_FILE:
+        file = environment_file.parse(snapshot.requirements)
+        packages |= set(file.packages)
+        channels = (*channels, *(channel for channel in file.channels if channel not in channels))
+    if not packages:
         if declaration.conda_channels:
             raise SpecError("conda_channels: no conda_packages to take from them", path="conda_channels")
         return None
+    if parent is not None:
+        raise SpecError("conda_packages: base_image has its own Python", path="conda_packages", hint="set them there")
     if declaration.python_exec:
         raise SpecError(
             "python_exec: conda_packages bring their own Python", path="python_exec", hint="set one of them"
         )
     return CondaInstall(
-        packages=tuple(sorted(set(declaration.conda_packages))),
-        channels=tuple(declaration.conda_channels or ("conda-forge",)),
+        prefix=CONDA,
+        packages=tuple(sorted(packages)),
+        channels=channels or ("conda-forge",),
         python_version=declaration.python_version or DEFAULT_PYTHON,
     )
 
 
-def _environment(declaration: Declaration, tools: Tools) -> PythonEnvironment:
+def _environment(declaration: Declaration, conda: CondaInstall | None, tools: Tools) -> PythonEnvironment:
     version = declaration.python_version or ""
     if declaration.base_image is None:
         version = version or DEFAULT_PYTHON
     return PythonEnvironment(
         prefix=VENV,
         version=version,
-        executable=declaration.python_exec or "",
-        system_site_packages=declaration.base_image is not None,
+        executable=f"{conda.prefix}/bin/python" if conda else declaration.python_exec or "",
+        fallback=DEFAULT_PYTHON,
+        system_site_packages=conda is not None or declaration.base_image is not None,
         pip=tools.pip,
         index=declaration.pip_index or "",
         extra_indexes=tuple(declaration.pip_extra_index_url or ()),
@@ -261,7 +280,11 @@ def _packages(
     listed, required = tuple(declaration.packages or ()), snapshot.requirements
     if not listed and required is None:
         return None
-    if isinstance(required, LockFiles):
+    if isinstance(required, LockFiles) and required.kind == ENVIRONMENT_FILE:
+        required_lines, lock = RequirementLines(lines=environment_file.parse(required).pip), None
+        if not listed and not required_lines.lines:
+            return None
+    elif isinstance(required, LockFiles):
         if listed and required.kind in _LOCK_KINDS_WITH_PROJECT:
             raise SpecError(
                 f"packages: cannot be added to {required.kind}",
@@ -278,12 +301,22 @@ def _packages(
         options=required_lines.options,
         projects=required_lines.projects,
         lock=lock,
+        extras=_selected("extras", what.extras, lock),
+        groups=_selected("groups", what.groups, lock),
         index=declaration.pip_index or "",
         extra_indexes=tuple(declaration.pip_extra_index_url or ()),
         arguments=_arguments(declaration.pip_extra_args),
         keep_installed=parent is not None,
         bytecode=what.bytecode,
     )
+
+
+def _selected(key: str, names: tuple[str, ...], lock: LockFiles | None) -> tuple[str, ...]:
+    selectable = (*_LOCK_KINDS_WITH_PROJECT, "pyproject.toml") if key == "extras" else _LOCK_KINDS_WITH_PROJECT
+    if names and (lock is None or lock.kind not in selectable):
+        path = f"builder_options.{key}"
+        raise SpecError(f"{path}: nothing to choose from", path=path, hint=f"they go with {', '.join(selectable)}")
+    return names
 
 
 def _arguments(text: str | None) -> tuple[str, ...]:

@@ -3,13 +3,13 @@
 An environment variable goes before ``imagespec.toml``, which goes before ``[tool.imagespec]`` of ``pyproject.toml``.
 The files are those of the nearest folder, from the current one upwards, that has one of them. Keys:
 
-    store_dir, cache_dir, ca_bundle, docker_host, builder     texts
+    store_dir, cache_dir, ca_bundle, docker_host, builder, python_mirror     texts
     [registries."host:port"]   insecure (true, false), ca, mirrors (list), rewrite, concurrency
 
 Environment: IMAGESPEC_STORE, IMAGESPEC_CACHE, IMAGESPEC_CA_BUNDLE, IMAGESPEC_BUILDER, IMAGESPEC_MIRRORS
 (``docker.io=127.0.0.1:5000,…``), IMAGESPEC_REWRITE (the same form), IMAGESPEC_INSECURE (hosts, with commas),
-IMAGESPEC_CONCURRENCY; beside them SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, HTTP_PROXY, HTTPS_PROXY,
-ALL_PROXY, NO_PROXY, DOCKER_CONFIG, DOCKER_HOST, REGISTRY_AUTH_FILE, XDG_*, NO_COLOR and CI.
+IMAGESPEC_CONCURRENCY, IMAGESPEC_PYTHON_MIRROR; beside them SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE,
+HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, DOCKER_CONFIG, DOCKER_HOST, REGISTRY_AUTH_FILE, XDG_*, NO_COLOR and CI.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ else:
 
 __all__ = ["Settings"]
 
-_TEXTS: Final = ("store_dir", "cache_dir", "ca_bundle", "docker_host", "builder")
+_TEXTS: Final = ("store_dir", "cache_dir", "ca_bundle", "docker_host", "builder", "python_mirror")
 _KEYS: Final = (*_TEXTS, "registries")
 _REGISTRY_KEYS: Final = ("insecure", "ca", "mirrors", "rewrite", "concurrency")
 _CA_VARIABLES: Final = ("IMAGESPEC_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -60,6 +60,7 @@ class Settings:
     docker_host: str = ""
     no_color: bool = False
     ci: bool = False
+    python_mirror: str = ""
     image_id: str = ""
 
     @classmethod
@@ -83,6 +84,7 @@ class Settings:
             docker_host=environ.get("DOCKER_HOST") or table.text("docker_host"),
             no_color=bool(environ.get("NO_COLOR")),
             ci=environ.get("CI", "").lower() not in ("", "0", "false"),
+            python_mirror=environ.get("IMAGESPEC_PYTHON_MIRROR") or table.text("python_mirror"),
             image_id=environ.get("_F_IMG_ID", ""),
         )
 

@@ -55,8 +55,9 @@ class BuildOptions:
 
     ``base`` is the reference that the plan's base is bound to (mirror, parent's digest), ``base_layout`` the folder
     and digest (``PATH@sha256:…``) of an OCI layout that it is bound to; ``labels`` carry the record of the build;
-    ``ca_bundle`` and ``proxies`` are for steps that fetch; with ``load`` the image goes to the local engine instead
-    of a registry; ``docker_config`` is a registry configuration file to use instead of the user's.
+    ``ca_bundle`` and ``proxies`` are for steps that fetch, ``python_mirror`` is where uv fetches interpreters for
+    bases that have none; with ``load`` the image goes to the local engine instead of a registry; ``docker_config``
+    is a registry configuration file to use instead of the user's.
     """
 
     base: Reference | None = None
@@ -70,7 +71,9 @@ class BuildOptions:
     compression: str = ""
     ca_bundle: str = ""
     proxies: tuple[tuple[str, str], ...] = ()
+    python_mirror: str = ""
     secrets: tuple[SecretFile, ...] = ()
+    ssh: tuple[str, ...] = ()
     builder_instance: str = ""
     docker_config: str = ""
     cancellation: Cancellation = field(default_factory=Cancellation, compare=False)

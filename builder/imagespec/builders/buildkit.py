@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -57,9 +58,10 @@ class BuildKitBuilder:
         engine: Resolver,
         is_insecure: Callable[[str], bool],
         locate: Callable[[Reference], Reference],
+        docker_config_dir: Path,
         docker: str = "docker",
     ) -> None:
-        """``registry`` and ``engine`` verify what was pushed or loaded.
+        """``registry`` and ``engine`` verify what was pushed or loaded; ``docker_config_dir`` is the user's own.
 
         ``is_insecure`` tells plain-HTTP hosts, ``locate`` where a base is pulled from (a mirror, or itself).
         """
@@ -69,6 +71,7 @@ class BuildKitBuilder:
         self._engine = engine
         self._is_insecure = is_insecure
         self._locate = locate
+        self._docker_config_dir = docker_config_dir
         self._docker = docker
 
     def check(self, plan: BuildPlan) -> None:
@@ -97,7 +100,12 @@ class BuildKitBuilder:
         self, plan: BuildPlan, files: Files, target: Reference, *, options: BuildOptions, emit: Emit
     ) -> Descriptor:
         """Build, push or load, and return the verified descriptor of what now stands under ``target``."""
-        rendering = render(plan, self._template, [secret.target for secret in options.secrets])
+        rendering = render(
+            plan,
+            self._template,
+            [secret.target for secret in options.secrets],
+            [agent.partition("=")[0] for agent in options.ssh],
+        )
         uv = "" if plan.tools.uv_image else str(uv_folder(self._store, plan.tools.uv, plan.platforms))
         options = self._bound(plan, options)
         insecure = not options.load and self._is_insecure(target.repository.registry)
@@ -144,7 +152,11 @@ class BuildKitBuilder:
         from python_on_whales.exceptions import DockerException
 
         process_id = work / "client.pid"
-        client = DockerClient(client_call=[*_SHELL, str(work), self._docker], client_type="docker")
+        client = DockerClient(
+            client_call=[*_SHELL, str(work), self._docker],
+            client_type="docker",
+            config=self._config(work, options),
+        )
         options.cancellation.on_cancel(lambda: _interrupt(process_id))
         try:
             for line in _lines(client, keywords):
@@ -160,6 +172,19 @@ class BuildKitBuilder:
             raise
         if options.cancellation.cancelled:
             raise Cancelled("build: stopped")
+
+    def _config(self, work: Path, options: BuildOptions) -> Path | None:
+        """Return a folder like the user's Docker configuration, but with the spec's own ``registry_config``."""
+        if not options.docker_config:
+            return None
+        folder = work / "docker-config"
+        folder.mkdir(mode=0o700)
+        if self._docker_config_dir.is_dir():
+            for one in self._docker_config_dir.iterdir():
+                if one.name != "config.json":
+                    (folder / one.name).symlink_to(one)
+        shutil.copyfile(options.docker_config, folder / "config.json")
+        return folder
 
     def _verified(self, target: Reference, digest: Digest | None, options: BuildOptions) -> Descriptor:
         where = self._engine if options.load else self._registry

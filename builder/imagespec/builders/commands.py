@@ -8,7 +8,7 @@ from typing import Any, Final
 from imagespec.builders import BuildOptions
 from imagespec.dockerfile import BASE_CONTEXT, UV_CONTEXT, Rendering, step_folder
 from imagespec.names import Reference
-from imagespec.plan import AptInstall, BaseImage, BuildPlan, PythonPackages
+from imagespec.plan import AptInstall, BaseImage, BuildPlan, CondaInstall, PythonPackages
 from imagespec.snapshot import LocalProject, TextFile
 
 __all__ = ["CA_SECRET", "ENV_SECRET", "BuildxBuild", "buildx_build", "context_texts", "environment_script"]
@@ -58,6 +58,8 @@ def buildx_build(
         keywords["cache_from"] = [_cache_source(source) for source in options.cache_from]
     if options.cache_to:
         keywords["cache_to"] = options.cache_to
+    if options.ssh:
+        keywords["ssh"] = options.ssh[0]
     if options.builder_instance:
         keywords["builder"] = options.builder_instance
     return BuildxBuild(keywords=tuple(keywords.items()))
@@ -70,6 +72,13 @@ def context_texts(plan: BuildPlan) -> tuple[TextFile, ...]:
         folder = step_folder(index)
         if isinstance(step, AptInstall):
             texts.append(TextFile(path="apt/keep-archives.conf", data=_KEEP_ARCHIVES))
+        elif isinstance(step, CondaInstall):
+            python = (
+                f"python={step.python_version}.*"
+                if step.python_version.count(".") == 1
+                else f"python={step.python_version}"
+            )
+            texts.append(TextFile(path=f"{folder}/conda.txt", data=_text([python, *step.packages])))
         elif isinstance(step, PythonPackages):
             lines = [*step.options, *step.lines, *(_project_line(project) for project in step.projects)]
             texts.append(TextFile(path=f"{folder}/requirements.txt", data=_text(lines)))
@@ -80,10 +89,12 @@ def context_texts(plan: BuildPlan) -> tuple[TextFile, ...]:
 
 
 def environment_script(options: BuildOptions) -> str:
-    """Return the shell text that steps source before they fetch: where the site CA lies, and the proxies."""
+    """Return the shell text that steps source before they fetch: where the site CA lies, mirror, proxies."""
     import shlex
 
     lines = [f"export {name}={_CA_IN_STEP}" for name in _CA_VARIABLES] if options.ca_bundle else []
+    if options.python_mirror:
+        lines.append(f"export UV_PYTHON_INSTALL_MIRROR={shlex.quote(options.python_mirror)}")
     for name, value in options.proxies:
         lines += [f"export {spelling}={shlex.quote(value)}" for spelling in (name.upper(), name.lower())]
     return "".join(f"{line}\n" for line in lines)

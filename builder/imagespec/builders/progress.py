@@ -28,7 +28,8 @@ _USER: Final = re.compile(r"\(# (user [a-z0-9_-]+)")
 _MOUNT: Final = re.compile(r"\s+--mount=\S+")
 _STAGE: Final = re.compile(r"^\[[^\]]*\] ")
 _INTERNAL: Final = re.compile(
-    r"internal\]|copy /context|\] (load (from client|metadata|\.dockerignore)|LINK COPY|WORKDIR|COPY --from=imagespec-uv)"
+    r"internal\]|copy /context|\] load (from client|metadata|\.dockerignore)"
+    r"|\] (LINK COPY|WORKDIR|COPY --from=imagespec-uv)"
 )
 
 

@@ -26,7 +26,7 @@ ROWS: tuple[str, ...] = (
     "registry.layout registry.many registry.mirrors registry.tokens registry.transport "
     "builders.buildkit builders.noop builders.staging builders.uv_binary",
     "settings compose report",
-    "image_spec targets cli flyte task __main__ __init__",
+    "image_spec targets flyte task __main__ __init__ cli cli.options cli.session cli.building cli.looking",
 )
 LAST_PURE_ROW = 7
 IO_MODULES = {

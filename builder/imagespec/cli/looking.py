@@ -1,0 +1,169 @@
+"""The commands that only look: ``plan``, ``tag``, ``exists``, ``dockerfile``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from imagespec import targets
+from imagespec.cli import options
+from imagespec.cli.session import composed, loaded
+from imagespec.compose import Composition, Identity, Target, dockerfile_template
+from imagespec.dockerfile import render, title_of
+from imagespec.errors import ImageSpecError
+from imagespec.names import Reference
+from imagespec.registry import Resolver
+from imagespec.report import PlainReport
+from imagespec.settings import Settings
+
+__all__ = ["dockerfile", "exists", "plan", "tag"]
+
+ABSENT: Final = 1
+
+
+@click.command(epilog="Example: imagespec plan image.yaml --format json")
+@options.target
+@options.registry
+@options.builder
+@options.no_stat_cache
+@options.format
+def plan(target: tuple[str, ...], registry: str, builder: str, no_stat_cache: bool, form: str) -> None:
+    """Show what would be built, and why; nothing is built or written."""
+    composition = composed(Settings.load(), PlainReport(sys.stderr), no_stat_cache)
+    for found in loaded(target, registry):
+        record = _plan_record(composition, found, builder)
+        click.echo(json.dumps(record) if form == "json" else _plan_text(record))
+
+
+@click.command(epilog="Example: imagespec tag image.yaml --short")
+@options.target
+@options.registry
+@click.option("--short", is_flag=True, help="Only the tag, without registry and name.")
+@options.no_stat_cache
+@options.format
+def tag(target: tuple[str, ...], registry: str, short: bool, no_stat_cache: bool, form: str) -> None:
+    """Print the image's name and tag. Nobody is asked: it follows from the spec and the files it names."""
+    composition = composed(Settings.load(), PlainReport(sys.stderr), no_stat_cache)
+    for found in loaded(target, registry):
+        identity = composition.identify(found)
+        if form == "json":
+            click.echo(json.dumps({"origin": found.origin, "image": identity.name, "tag": identity.reference.tag}))
+        else:
+            click.echo(identity.reference.tag if short else identity.name)
+
+
+@click.command(epilog="Example: imagespec exists image.yaml ghcr.io/team/etl:v1")
+@options.target
+@options.registry
+@options.no_stat_cache
+@options.format
+def exists(target: tuple[str, ...], registry: str, no_stat_cache: bool, form: str) -> None:
+    """Say whether images exist: exit 0 if all do, 1 if one is absent, 3 if it cannot be told.
+
+    A target may also be an image reference, such as ghcr.io/team/etl:v1.
+    """
+    composition = composed(Settings.load(), PlainReport(sys.stderr), no_stat_cache)
+    worst = 0
+    for name, look in _lookups(composition, target, registry):
+        state, detail, code = _answer(look)
+        worst = max(worst, code)
+        if form == "json":
+            click.echo(json.dumps({"image": name, "state": state, "detail": detail}))
+        else:
+            click.echo(f"{state}\t{name}" + (f"\t{detail}" if detail else ""))
+    sys.exit(worst)
+
+
+@click.command(epilog="Example: imagespec dockerfile image.yaml > Dockerfile")
+@options.target
+@options.no_stat_cache
+def dockerfile(target: tuple[str, ...], no_stat_cache: bool) -> None:
+    """Print the Dockerfile that the buildkit builder would use."""
+    composition = composed(Settings.load(), PlainReport(sys.stderr), no_stat_cache)
+    for found in loaded(target):
+        mounts = found.declaration.pip_secret_mounts or ()
+        rendering = render(composition.identify(found).plan, dockerfile_template(), [target for _, target in mounts])
+        click.echo(rendering.dockerfile, nl=False)
+
+
+def _plan_record(composition: Composition, target: Target, builder: str) -> dict[str, Any]:
+    identity = composition.identify(target)
+    request = composition.request(target, builder=builder)
+    state, detail, _ = _answer(lambda: request.images.resolve(identity.reference))
+    problem = _problem(lambda: request.builder.check(identity.plan))
+    return {
+        "origin": target.origin,
+        "image": identity.name,
+        "tag": identity.reference.tag,
+        "state": state,
+        "detail": detail,
+        "builder": request.builder.name,
+        "problem": problem,
+        "base": _base_text(identity),
+        "platforms": [str(platform) for platform in identity.plan.platforms],
+        "steps": [title_of(step) for step in identity.plan.steps],
+        "parts": {name: str(digest) for name, digest in identity.fingerprint.parts},
+    }
+
+
+def _base_text(identity: Identity) -> str:
+    if identity.parent is not None:
+        return identity.parent.name
+    base = identity.plan.base
+    return str(getattr(base, "reference", "") or getattr(base, "digest", ""))
+
+
+def _problem(check: Callable[[], None]) -> str:
+    try:
+        check()
+    except ImageSpecError as error:
+        return str(error)
+    return ""
+
+
+_WOULD: Final = {
+    "present": "it exists: nothing would be built",
+    "absent": "it does not exist: would be built",
+    "unknown": "cannot tell whether it exists: would stop",
+}
+
+
+def _plan_text(record: dict[str, Any]) -> str:
+    lines = [record["image"], f"  {_WOULD[record['state']]} ({record['builder']})"]
+    lines += [f"  {record['detail']}"] if record["detail"] else []
+    lines += [f"  problem: {record['problem']}"] if record["problem"] else []
+    lines += [f"  base: {record['base']}", f"  platforms: {', '.join(record['platforms'])}", "  steps:"]
+    lines += [f"    {number}. {title}" for number, title in enumerate(record["steps"], 1)]
+    return "\n".join(lines)
+
+
+def _lookups(
+    composition: Composition, names: tuple[str, ...], registry: str
+) -> Iterator[tuple[str, Callable[[], object]]]:
+    for name in names:
+        reference = targets.reference_of(name, Path.cwd())
+        if reference is not None:
+            yield str(reference), _lookup(composition.mirrored, reference)
+            continue
+        for found in loaded((name,), registry):
+            identity = composition.identify(found)
+            images = composition.images_of(found.declaration, identity)
+            yield identity.name, _lookup(images, identity.reference)
+
+
+def _lookup(images: Resolver, reference: Reference) -> Callable[[], object]:
+    return lambda: images.resolve(reference)
+
+
+def _answer(look: Callable[[], object]) -> tuple[str, str, int]:
+    """Return state, detail and exit code of one look-up; an error of the registry is "unknown", never a guess."""
+    try:
+        found = look()
+    except ImageSpecError as error:
+        return "unknown", f"{error}" + (f" ({error.hint})" if error.hint else ""), 3
+    return ("present", "", 0) if found is not None else ("absent", "", ABSENT)

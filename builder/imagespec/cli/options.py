@@ -1,0 +1,28 @@
+"""The options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+__all__ = ["builder", "format", "no_stat_cache", "registry", "target"]
+
+format: Final = click.option(  # noqa: A001
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="What stdout carries.",
+)
+target: Final = click.argument("target", nargs=-1, required=True)
+no_stat_cache: Final = click.option(
+    "--no-stat-cache", is_flag=True, help="Read every file, trust no remembered digest."
+)
+registry: Final = click.option(
+    "--registry", default="", metavar="PREFIX", help="Use this registry (host[:port][/path]), whatever the spec says."
+)
+builder: Final = click.option(
+    "--builder", default="", metavar="NAME", help="Build with this builder, whatever the spec says."
+)

@@ -203,12 +203,11 @@ class LayoutRegistry:
     def _entries(self) -> list[dict[str, Any]]:
         try:
             value = json.loads((self._root / "index.json").read_bytes())
-            entries = value["manifests"]
+            return [dict(entry) for entry in value["manifests"] or ()]  # Go writes an empty list as null
         except FileNotFoundError:
             return []
         except (ValueError, KeyError, TypeError) as error:
             raise ProtocolViolation(f"read {self._root}: its index.json is not an image index") from error
-        return [entry for entry in entries if isinstance(entry, dict)]
 
     def _name(self, reference: Reference, descriptor: Descriptor) -> None:
         """Make the name stand for ``descriptor`` alone; the lock is held."""

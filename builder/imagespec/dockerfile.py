@@ -27,6 +27,7 @@ from imagespec.plan import (
     RunCommand,
     Step,
 )
+from imagespec.poetry_lock import POETRY_LOCK
 
 __all__ = [
     "BASE_CONTEXT",
@@ -41,9 +42,7 @@ __all__ = [
     "title_of",
 ]
 
-PROJECT_LOCKS: Final = ("uv.lock", "poetry.lock")
-"""Locks that are installed from a project, not from a list of requirements."""
-
+UV_LOCK: Final = "uv.lock"
 UV_CONTEXT: Final = "imagespec-uv"
 BASE_CONTEXT: Final = "imagespec-base"
 """The names of the build contexts that a Dockerfile refers to: the uv binaries, and a base that has no public name."""
@@ -207,19 +206,18 @@ def _step(index: int, step: Step) -> Mapping[str, Any]:
 
 def _package_files(step: PythonPackages) -> dict[str, Any]:
     files = ["requirements.txt"] if step.lines or step.options or step.projects else []
-    if step.lock is not None and step.lock.kind not in PROJECT_LOCKS:
-        files.append(step.lock.kind)
-    if step.lock is not None and step.lock.kind == "poetry.lock" and (step.index or step.extra_indexes):
-        raise Unsupported(
-            "pip_index: poetry.lock names its own sources",
-            builder="buildkit",
-            field="pip_index",
-            hint="set the sources in pyproject.toml and lock it again",
-        )
+    kind = step.lock.kind if step.lock else ""
+    if kind == POETRY_LOCK:
+        files.append("requirements.txt")
+    elif step.lock is not None and kind != UV_LOCK:
+        # pylock.NAME.toml keeps its name; a pylock or a pyproject.toml comes alone.
+        files.append(step.lock.files[0].path)
     names = sorted({re.split(r"[^a-z0-9._-]", line, maxsplit=1)[0] for line in step.lines} - {""})
     replaced = "|".join(re.escape(name) for name in names)
     return {
-        "lock": step.lock.kind if step.lock else "",
+        "lock": kind,
+        # Poetry's extras are in the lines made of its lock.
+        "extras": () if kind == POETRY_LOCK else step.extras,
         "requirement_files": files,
         "has_constraints": bool(step.constraints),
         # Building a project writes next to its sources; what is written there is thrown away.

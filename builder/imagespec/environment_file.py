@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from imagespec import fields
+from imagespec import fields, plain_data
 from imagespec.errors import SpecError
 from imagespec.snapshot import LockFiles
 
 __all__ = ["ENVIRONMENT_FILE", "EnvironmentFile", "parse"]
 
 ENVIRONMENT_FILE: Final = "environment.yml"
+
+
+FILE_NAMES: Final = (ENVIRONMENT_FILE, "environment.yaml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,7 @@ def parse(lock: LockFiles) -> EnvironmentFile:
     import yaml
 
     try:
-        value = yaml.safe_load(lock.files[0].data)
+        value = yaml.safe_load(next(file.data for file in lock.files if file.path in FILE_NAMES))
     except yaml.YAMLError as error:
         said = " ".join(str(error).split())
         raise SpecError(f"requirements: environment.yml is not YAML: {said}", path="requirements") from error
@@ -38,7 +41,7 @@ def parse(lock: LockFiles) -> EnvironmentFile:
     packages = [one for one in listed if not isinstance(one, dict)]
     pip = [line for one in listed if isinstance(one, dict) for line in one.get("pip") or ()]
     return EnvironmentFile(
-        packages=fields.strings("requirements.dependencies", packages, fields.conda_package) or (),
-        channels=fields.strings("requirements.channels", value.get("channels") or [], fields.conda_channel) or (),
-        pip=fields.strings("requirements.dependencies.pip", pip, fields.python_package) or (),
+        packages=plain_data.strings("requirements.dependencies", packages, fields.conda_package) or (),
+        channels=plain_data.strings("requirements.channels", value.get("channels") or [], fields.conda_channel) or (),
+        pip=plain_data.strings("requirements.dependencies.pip", pip, fields.python_package) or (),
     )

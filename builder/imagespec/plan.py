@@ -168,7 +168,6 @@ class Tools:
 
     uv: str = "0.13.9"
     pip: str = "26.3"
-    poetry: str = "2.5.1"
     uv_image: str = ""
     micromamba_image: str = "docker.io/mambaorg/micromamba:2.3.3"
 

@@ -9,6 +9,7 @@ from imagespec.builders import BuildOptions
 from imagespec.dockerfile import BASE_CONTEXT, UV_CONTEXT, Rendering, step_folder
 from imagespec.names import Reference
 from imagespec.plan import AptInstall, BaseImage, BuildPlan, CondaInstall, PythonPackages
+from imagespec.poetry_lock import POETRY_LOCK, requirement_lines
 from imagespec.snapshot import LocalProject, TextFile
 
 __all__ = ["CA_SECRET", "ENV_SECRET", "BuildxBuild", "buildx_build", "context_texts", "environment_script"]
@@ -80,7 +81,12 @@ def context_texts(plan: BuildPlan) -> tuple[TextFile, ...]:
             )
             texts.append(TextFile(path=f"{folder}/conda.txt", data=_text([python, *step.packages])))
         elif isinstance(step, PythonPackages):
-            lines = [*step.options, *step.lines, *(_project_line(project) for project in step.projects)]
+            lines = [
+                *step.options,
+                *_locked_lines(step),
+                *step.lines,
+                *(_project_line(project) for project in step.projects),
+            ]
             texts.append(TextFile(path=f"{folder}/requirements.txt", data=_text(lines)))
             texts.append(TextFile(path=f"{folder}/constraints.txt", data=_text(list(step.constraints))))
             locked = step.lock.files if step.lock else ()
@@ -98,6 +104,12 @@ def environment_script(options: BuildOptions) -> str:
     for name, value in options.proxies:
         lines += [f"export {spelling}={shlex.quote(value)}" for spelling in (name.upper(), name.lower())]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _locked_lines(step: PythonPackages) -> tuple[str, ...]:
+    if step.lock is None or step.lock.kind != POETRY_LOCK:
+        return ()
+    return requirement_lines(step.lock, step.extras, step.groups)
 
 
 def _project_line(project: LocalProject) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from imagespec import fields
+from imagespec import fields, plain_data
 from imagespec.errors import SpecError
 
 __all__ = ["BUILD_KEYS", "PLAN_KEYS", "HowToBuild", "WhatToBuild", "parse"]
@@ -18,8 +18,11 @@ BUILD_KEYS: Final = ("cache", "cache_from", "cache_to", "compression", "network"
 _COMPRESSIONS: Final = ("gzip", "zstd", "uncompressed")
 _NETWORKS: Final = ("default", "host", "none")
 _NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _SSH: Final = re.compile(r"[A-Za-z0-9_-]+(=[^,\"]+)?")
+_LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,254}")
+_SYSTEM_FOLDERS: Final = ("/", "/home", "/mnt", "/opt", "/srv", "/tmp", "/var")
+_SYSTEM_ROOTS: Final = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "run", "sbin", "sys", "usr")
 _USER_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 
 
@@ -62,10 +65,10 @@ def parse(options: Mapping[str, Any] | None) -> tuple[WhatToBuild, HowToBuild]:
             raise SpecError(f"builder_options.{key}: is not a builder option", path=f"builder_options.{key}", hint=hint)
     what = WhatToBuild(
         user=_given(given, "user", _user),
-        workdir=_given(given, "workdir", fields.absolute_path),
+        workdir=_given(given, "workdir", _workdir),
         commands_first=_given(given, "commands_first", _boolean) or False,
         bytecode=given.get("bytecode") is None or _boolean("builder_options.bytecode", given["bytecode"]),
-        labels=_texts(given, "labels", fields.one_line),
+        labels=_texts(given, "labels", _label),
         extras=tuple(sorted(set(_given(given, "extras", _names) or ()))),
         groups=tuple(sorted(set(_given(given, "groups", _names) or ()))),
         build_args=_texts(given, "build_args", _variable),
@@ -73,7 +76,7 @@ def parse(options: Mapping[str, Any] | None) -> tuple[WhatToBuild, HowToBuild]:
     how = HowToBuild(
         use_cache=given.get("cache") is None or _boolean("builder_options.cache", given["cache"]),
         cache_from=_given(given, "cache_from", _lines) or (),
-        cache_to=_given(given, "cache_to", fields.one_line) or "",
+        cache_to=_given(given, "cache_to", plain_data.one_line) or "",
         compression=_given(given, "compression", _one_of(_COMPRESSIONS)) or "",
         network=_given(given, "network", _one_of(_NETWORKS)) or "",
         secrets=fields.secret_mounts("builder_options.secrets", given.get("secrets")) or (),
@@ -94,12 +97,12 @@ def _boolean(path: str, value: object) -> bool:
 
 
 def _lines(path: str, value: object) -> tuple[str, ...]:
-    return fields.strings(path, value, fields.one_line) or ()
+    return plain_data.strings(path, value, plain_data.one_line) or ()
 
 
 def _one_of(choices: tuple[str, ...]) -> Any:
     def check(path: str, value: object) -> str:
-        choice = fields.one_line(path, value)
+        choice = plain_data.one_line(path, value)
         if choice not in choices:
             raise SpecError(
                 f"{path}: is not one of the choices", path=path, hint=fields.choice_hint(choice, list(choices))
@@ -110,10 +113,26 @@ def _one_of(choices: tuple[str, ...]) -> Any:
 
 
 def _user(path: str, value: object) -> str:
-    name = fields.one_line(path, value)
+    name = plain_data.one_line(path, value)
     # useradd(8): lower-case letters, digits, '_' and '-', 32 characters, not starting with a digit or '-'.
     if not (set(name) <= _USER_CHARACTERS and len(name) <= 32 and not name[0].isdigit() and name[0] != "-"):
         raise SpecError(f"{path}: is not a user's name", path=path, hint="lower-case letters, digits, '_' and '-'")
+    return name
+
+
+def _workdir(path: str, value: object) -> str:
+    workdir = fields.absolute_path(path, value)
+    # The user of the image becomes the owner of all that is in it.
+    if workdir in _SYSTEM_FOLDERS or workdir.split("/")[1] in _SYSTEM_ROOTS:
+        raise SpecError(f"{path}: {workdir!r} belongs to the system", path=path, hint="for example /srv/app")
+    return workdir
+
+
+def _label(path: str, value: object) -> str:
+    name = plain_data.one_line(path, value)
+    if _LABEL.fullmatch(name) is None:
+        hint = "letters, digits, '.', '_', '-' and '/', at most 255: for example org.opencontainers.image.source"
+        raise SpecError(f"{path}: {name!r} is not a label's name", path=path, hint=hint)
     return name
 
 
@@ -124,15 +143,17 @@ def _texts(options: Mapping[str, Any], key: str, check: Any) -> tuple[tuple[str,
         return ()
     if not isinstance(value, Mapping):
         raise SpecError(f"{path}: must map names to text", path=path)
-    return tuple((check(path, name), fields.text(f"{path}.{name}", value[name])) for name in sorted(value))
+    for name in value:
+        check(path, name)
+    return tuple(plain_data.variables(path, value).items())
 
 
 def _names(path: str, value: object) -> tuple[str, ...]:
-    return fields.strings(path, value, _name) or ()
+    return plain_data.strings(path, value, _name) or ()
 
 
 def _name(path: str, value: object) -> str:
-    name = fields.one_line(path, value)
+    name = plain_data.one_line(path, value)
     # PEP 508, names of extras; PEP 735 uses the same for groups.
     if _NAME.fullmatch(name) is None:
         raise SpecError(f"{path}: is not a name", path=path, hint="letters, digits, '.', '_' and '-'")
@@ -140,7 +161,7 @@ def _name(path: str, value: object) -> str:
 
 
 def _variable(path: str, value: object) -> str:
-    name = fields.one_line(path, value)
+    name = plain_data.one_line(path, value)
     if _VARIABLE.fullmatch(name) is None or name.startswith("IMAGESPEC_"):
         raise SpecError(f"{path}: {name!r} is not a build argument's name", path=path, hint="letters, digits and '_'")
     return name

@@ -1,21 +1,21 @@
 """The grammar of every field of a declaration: each function returns the normalised value or raises SpecError.
 
-A message names the field and the way out. A value is shown only when it is printable, and never when the field may
-carry a secret (URLs).
+A value is shown in a message only when it is printable, and never when the field may carry a secret (URLs).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NoReturn
+import shlex
+from collections.abc import Mapping
+from typing import Final
 
 from imagespec.errors import InvalidReference, SpecError
 from imagespec.names import Reference, Repository, check_tag
 from imagespec.oci import Platform
+from imagespec.plain_data import FrozenDict, one_line, refuse, strings, text, variables
 
 __all__ = [
-    "FrozenDict",
     "absolute_path",
     "apt_package",
     "base_image",
@@ -26,8 +26,9 @@ __all__ = [
     "conda_package",
     "entry_point_word",
     "environment",
-    "frozen",
+    "image_reference",
     "local_path",
+    "pip_arguments",
     "platform",
     "python_executable",
     "python_package",
@@ -44,7 +45,7 @@ SPEC_HASH: Final = "{spec_hash}"
 
 _PYTHON_VERSION = re.compile(r"3\.[0-9]{1,2}(\.[0-9]{1,3})?")
 _BUILDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
 # deb-version(7) and deb-control(5): package names, then what apt-get(8) install accepts after them.
 _APT = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+)?(/[A-Za-z0-9._-]+)?")
 _CONDA_PACKAGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-:/=<>!~,*|+ \[\]']*")
@@ -52,72 +53,20 @@ _CONDA_CHANNEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 _EXECUTABLE = re.compile(r"[A-Za-z0-9_./+-]+")
 _TARGET_PATH = re.compile(r"/[A-Za-z0-9_./@+~-]*")
 _URL = re.compile(r"(https?|file)://[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e%]+")
-_URL_CREDENTIALS = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]*@", re.IGNORECASE)
+_LOGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<user>[^/?#\s@]*)@", re.IGNORECASE)
+_SIGNED = re.compile(
+    r"[?&](access_token|api_?key|auth|password|private_token|secret|sig|signature|token|x-amz-signature)=",
+    re.IGNORECASE,
+)
 _VCS_OR_URL = re.compile(r"(git|hg|bzr|svn)\+[a-z+]+://\S+|https?://\S+|file://\S+")
+_CREDENTIALS: Final = "holds credentials, which would end up in image history and logs"
 _SECRET_WAY_OUT: Final = "keep credentials out of URLs: mount them with pip_secret_mounts, for example a .netrc file"
 
 
-class FrozenDict(Mapping[str, Any]):
-    """An immutable, hashable mapping; equal to any mapping with the same items."""
-
-    __slots__ = ("_items",)
-
-    def __init__(self, items: Mapping[str, Any]) -> None:
-        self._items = dict(items)
-
-    def __getitem__(self, key: str) -> Any:
-        return self._items[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._items.items()))
-
-    def __repr__(self) -> str:
-        return repr(self._items)
-
-
-def _refuse(path: str, message: str, value: object = None, hint: str = "") -> NoReturn:
-    shown = ""
-    if isinstance(value, str):
-        shown = f": {value!r}" if value.isprintable() and len(value) <= 200 else ": (not shown: not printable or long)"
-    raise SpecError(f"{path}: {message}{shown}", path=path, hint=hint)
-
-
-def text(path: str, value: object, *, hint: str = "") -> str:
-    """Return ``value`` if it is text that UTF-8 can write and that holds no NUL."""
-    if not isinstance(value, str):
-        kind = type(value).__name__
-        _refuse(path, f"must be text, not {kind}", hint=hint or 'in YAML, put the value in quotes: "…"')
-    if "\0" in value:
-        _refuse(path, "holds a NUL character, which no operating system can pass on")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        _refuse(path, "is not valid Unicode", hint="remove the lone surrogate characters")
-    return value
-
-
-def one_line(path: str, value: object) -> str:
-    """Return ``value`` if it is text without control characters; the value is not echoed when it has some."""
-    line = text(path, value)
-    if not line or line != line.strip() or any(ord(c) < 32 or ord(c) == 127 or c in "\x85\u2028\u2029" for c in line):
-        _refuse(path, "must be one line, not empty, without control characters or surrounding spaces")
-    return line
-
-
-def strings(path: str, value: object, check: Callable[[str, object], str]) -> tuple[str, ...] | None:
-    """Return the list with every element checked as ``path[i]``, or None."""
-    if value is None:
-        return None
-    if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple, set, frozenset)):
-        _refuse(path, f"must be a list of strings, not {type(value).__name__}", hint=f"write {path}=[…]")
-    items = sorted(value) if isinstance(value, (set, frozenset)) else value
-    return tuple(check(f"{path}[{index}]", item) for index, item in enumerate(items))
+def _holds_credentials(text: str) -> bool:
+    # The user name of an SSH login ("git@") opens nothing by itself.
+    logins = (one for one in _LOGIN.finditer(text) if "ssh" not in one["scheme"].lower() or ":" in one["user"])
+    return any(logins) or ("://" in text and _SIGNED.search(text) is not None)
 
 
 def choice_hint(word: str, choices: list[str]) -> str:
@@ -134,7 +83,7 @@ def repository_name(path: str, value: object) -> str:
     try:
         Repository.parse(f"registry.invalid/{name}")
     except InvalidReference as error:
-        _refuse(path, "is not a repository name", name, hint=error.hint)
+        refuse(path, "is not a repository name", name, hint=error.hint)
     return name
 
 
@@ -144,7 +93,7 @@ def registry(path: str, value: object) -> str:
     try:
         Repository.parse(f"{prefix}/name")
     except InvalidReference as error:
-        _refuse(path, "is not host[:port][/path]", prefix, hint=error.hint or "for example ghcr.io/team")
+        refuse(path, "is not host[:port][/path]", prefix, hint=error.hint or "for example ghcr.io/team")
     return prefix
 
 
@@ -154,7 +103,7 @@ def python_version(path: str, value: object) -> str:
         path, value, hint=f'put the version in quotes: {path}: "3.11" (3.10 without quotes is the number 3.1)'
     )
     if _PYTHON_VERSION.fullmatch(version) is None:
-        _refuse(path, "is not 3.MINOR or 3.MINOR.PATCH", version, hint='for example "3.11"')
+        refuse(path, "is not 3.MINOR or 3.MINOR.PATCH", version, hint='for example "3.11"')
     return version
 
 
@@ -162,29 +111,29 @@ def builder_name(path: str, value: object) -> str:
     """Return a builder's name."""
     name = one_line(path, value)
     if _BUILDER.fullmatch(name) is None:
-        _refuse(path, "is not a builder's name", name, hint="for example buildkit or daemonless")
+        refuse(path, "is not a builder's name", name, hint="for example buildkit or daemonless")
     return name
 
 
 def environment(path: str, value: object) -> FrozenDict | None:
-    """Return the environment variables, sorted by name; values may hold anything but NUL."""
+    """Return the environment variables, sorted by name; values may hold anything that Linux can pass on."""
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        _refuse(path, f"must map names to values, not {type(value).__name__}")
+        refuse(path, f"must map names to values, not {type(value).__name__}")
     for name in value:
         if not isinstance(name, str) or _ENV_NAME.fullmatch(name) is None:
-            _refuse(path, "has a name that is not a variable's name", name, hint="letters, digits, '_', '.', '-'")
+            refuse(path, "has a name that is not a variable's name", name, hint="letters, digits, '_', '.', '-'")
         if name == "_F_IMG_ID":
-            _refuse(f"{path}.{name}", "is set by the build itself")
-    return FrozenDict({name: text(f"{path}.{name}", value[name]) for name in sorted(value)})
+            refuse(f"{path}.{name}", "is set by the build itself")
+    return FrozenDict(variables(path, value))
 
 
 def apt_package(path: str, value: object) -> str:
     """Return name[:architecture][=version][/release], as apt-get(8) takes it."""
     package = one_line(path, value)
     if _APT.fullmatch(package) is None:
-        _refuse(path, "is not an apt package", package, hint="for example git or git=1:2.39.5-0+deb12u2")
+        refuse(path, "is not an apt package", package, hint="for example git or git=1:2.39.5-0+deb12u2")
     return package
 
 
@@ -192,7 +141,7 @@ def conda_package(path: str, value: object) -> str:
     """Return a conda match specification."""
     package = one_line(path, value)
     if _CONDA_PACKAGE.fullmatch(package) is None:
-        _refuse(
+        refuse(
             path, "is not a conda match specification", package, hint="for example numpy>=1.26 or conda-forge::numpy"
         )
     return package
@@ -204,25 +153,25 @@ def conda_channel(path: str, value: object) -> str:
     if "://" in channel:
         return url(path, channel)
     if _CONDA_CHANNEL_NAME.fullmatch(channel) is None:
-        _refuse(path, "is not a channel's name or URL", channel, hint="for example conda-forge")
+        refuse(path, "is not a channel's name or URL", channel, hint="for example conda-forge")
     return channel
 
 
 def url(path: str, value: object) -> str:
     """Return an http, https or file URL without credentials; a URL is never echoed in a message."""
     address = one_line(path, value)
-    if _URL_CREDENTIALS.match(address):
-        _refuse(path, "holds credentials, which would end up in image history and logs", hint=_SECRET_WAY_OUT)
+    if _holds_credentials(address):
+        refuse(path, _CREDENTIALS, hint=_SECRET_WAY_OUT)
     if _URL.fullmatch(address) is None:
-        _refuse(path, "is not an http, https or file URL", hint="for example https://packages.example.com/simple")
+        refuse(path, "is not an http, https or file URL", hint="for example https://packages.example.com/simple")
     return address
 
 
 def python_package(path: str, value: object) -> str:
     """Return one requirement (PEP 508, or a VCS or archive URL), its name and specifiers normalised."""
     line = one_line(path, value)
-    if _URL_CREDENTIALS.search(line):
-        _refuse(path, "holds credentials, which would end up in image history and logs", hint=_SECRET_WAY_OUT)
+    if _holds_credentials(line):
+        refuse(path, _CREDENTIALS, hint=_SECRET_WAY_OUT)
     if _VCS_OR_URL.fullmatch(line):
         return line
     from packaging.requirements import InvalidRequirement, Requirement
@@ -231,20 +180,41 @@ def python_package(path: str, value: object) -> str:
     try:
         requirement = Requirement(line)
     except InvalidRequirement:
-        _refuse(path, "is not a requirement", line, hint='for example "pandas>=2.2", or "name @ https://…" (PEP 508)')
-    requirement.name = canonicalize_name(requirement.name)
-    return str(requirement)
+        refuse(path, "is not a requirement", line, hint='for example "pandas>=2.2", or "name @ https://…" (PEP 508)')
+    name = canonicalize_name(requirement.name)
+    extras = f"[{','.join(sorted(canonicalize_name(one) for one in requirement.extras))}]" if requirement.extras else ""
+    marker = f" ; {requirement.marker}" if requirement.marker else ""
+    if requirement.url:
+        return f"{name}{extras} @ {requirement.url}{marker}"
+    # Sorted here and not by packaging, whose order may differ from version to version.
+    return f"{name}{extras}{','.join(sorted(str(one) for one in requirement.specifier))}{marker}"
+
+
+def pip_arguments(path: str, value: object) -> str:
+    """Return arguments as a shell would split them, without credentials."""
+    arguments = one_line(path, value)
+    if _holds_credentials(arguments):
+        refuse(path, _CREDENTIALS, hint=_SECRET_WAY_OUT)
+    try:
+        shlex.split(arguments)
+    except ValueError as error:
+        refuse(path, str(error).lower(), arguments, hint="close the quotes")
+    return arguments
 
 
 def base_image(path: str, value: object) -> str:
     """Return the reference in full (Docker Hub's short names filled in), or ``oci-layout:PATH[:tag]`` as written."""
     reference = one_line(path, value)
-    if reference.startswith("oci-layout:"):
-        return reference
+    return reference if reference.startswith("oci-layout:") else image_reference(path, reference)
+
+
+def image_reference(path: str, value: object) -> str:
+    """Return the reference in full, Docker Hub's short names filled in."""
+    reference = one_line(path, value)
     try:
         return str(Reference.parse(reference))
     except InvalidReference as error:
-        _refuse(path, "is not an image reference", reference, hint=error.hint or "for example debian:bookworm-slim")
+        refuse(path, "is not an image reference", reference, hint=error.hint or "for example debian:bookworm-slim")
 
 
 def platform(path: str, value: object) -> str | None:
@@ -257,16 +227,16 @@ def platform(path: str, value: object) -> str | None:
     except SpecError:
         platforms = []
     if not platforms or any(one.os != "linux" for one in platforms):
-        _refuse(path, "is not a list of linux platforms", str(value), hint="for example linux/amd64,linux/arm64")
+        refuse(path, "is not a list of linux platforms", str(value), hint="for example linux/amd64,linux/arm64")
     return ",".join(str(one) for one in platforms)
 
 
 def absolute_path(path: str, value: object) -> str:
-    """Return an absolute path inside the image, of plain characters."""
+    """Return an absolute path inside the image, of plain characters, in its shortest form."""
     target = one_line(path, value)
     if _TARGET_PATH.fullmatch(target) is None or ".." in target.split("/"):
-        _refuse(path, "is not an absolute path of letters, digits and '/._@+~-'", target)
-    return target
+        refuse(path, "is not an absolute path of letters, digits and '/._@+~-'", target, hint="for example /srv/app")
+    return "/" + "/".join(part for part in target.split("/") if part not in ("", "."))
 
 
 def local_path(path: str, value: object) -> str:
@@ -280,11 +250,11 @@ def secret_mounts(path: str, value: object) -> tuple[tuple[str, str], ...] | Non
     if value is None:
         return None
     if not isinstance(value, (list, tuple)):
-        _refuse(path, "must be a list of pairs (file, mount path)")
+        refuse(path, "must be a list of pairs (file, mount path)")
     mounts = []
     for index, pair in enumerate(value):
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            _refuse(
+            refuse(
                 f"{path}[{index}]", "must be a pair (file, mount path)", hint='for example [".netrc", "/root/.netrc"]'
             )
         source, target = pair
@@ -301,7 +271,7 @@ def command(path: str, value: object) -> str:
     """Return a shell command, any text with something in it."""
     line = text(path, value)
     if not line.strip():
-        _refuse(path, "is empty", hint="remove it")
+        refuse(path, "is empty", hint="remove it")
     return line
 
 
@@ -309,7 +279,7 @@ def tag_format(path: str, value: object) -> str:
     """Return the format, which holds ``{spec_hash}`` and gives a tag."""
     layout = one_line(path, value)
     if SPEC_HASH not in layout:
-        _refuse(
+        refuse(
             path,
             f"must contain {SPEC_HASH}",
             layout,
@@ -318,7 +288,7 @@ def tag_format(path: str, value: object) -> str:
     try:
         check_tag(layout.replace(SPEC_HASH, "x" * 35))
     except InvalidReference as error:
-        _refuse(path, "does not give a tag", layout, hint=error.hint)
+        refuse(path, "does not give a tag", layout, hint=error.hint)
     return layout
 
 
@@ -326,30 +296,5 @@ def python_executable(path: str, value: object) -> str:
     """Return an interpreter's name or path inside the base."""
     executable = one_line(path, value)
     if _EXECUTABLE.fullmatch(executable) is None or executable.startswith("-"):
-        _refuse(path, "is not an interpreter's path", executable, hint="for example /usr/bin/python3")
+        refuse(path, "is not an interpreter's path", executable, hint="for example /usr/bin/python3")
     return executable
-
-
-def frozen(path: str, value: object) -> Any:
-    """Return plain data (text, numbers, booleans, lists, mappings of text keys) made immutable."""
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, str):
-        return text(path, value)
-    if isinstance(value, (list, tuple)):
-        return tuple(frozen(f"{path}[{index}]", item) for index, item in enumerate(value))
-    if isinstance(value, Mapping):
-        for key in value:
-            one_line(f"{path} (a key)", key)
-        return FrozenDict({key: frozen(f"{path}.{key}", value[key]) for key in sorted(value)})
-    _refuse(path, f"must be plain data, not {type(value).__name__}")
-
-
-def mapping(path: str, value: object) -> FrozenDict | None:
-    """Return plain data that is a mapping, made immutable, or None."""
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):
-        _refuse(path, f"must be a mapping, not {type(value).__name__}")
-    result: FrozenDict = frozen(path, value)
-    return result

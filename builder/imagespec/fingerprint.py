@@ -55,19 +55,16 @@ def tag_of(fingerprint: Fingerprint, tag_format: str | None) -> str:
 
 
 def _parts(plan: BuildPlan) -> list[tuple[str, bytes]]:
-    parts = [
-        ("recipe", encode(plan.recipe)),
-        ("base", encode(plan.base)),
-        ("tools", encode(plan.tools)),
-        ("platforms", encode([str(platform) for platform in plan.platforms])),
-    ]
-    parts += [(f"steps[{index}] {_title(step)}", _step(step)) for index, step in enumerate(plan.steps)]
-    parts += [(f"config.{name}", encode(value)) for name, value in _fields(plan.config)]
+    """Return every field of the plan under a name; the steps, and the fields of the config, one by one."""
+    parts: list[tuple[str, bytes]] = []
+    for name, value in _fields(plan):
+        if name == "steps":
+            parts += [(f"steps[{index}] {type(step).__name__}", _step(step)) for index, step in enumerate(value)]
+        elif name == "config":
+            parts += [(f"config.{key}", encode(one)) for key, one in _fields(value)]
+        else:
+            parts.append((name, encode(value)))
     return parts
-
-
-def _title(step: Step) -> str:
-    return type(step).__name__
 
 
 def _step(step: Step) -> bytes:
@@ -77,7 +74,8 @@ def _step(step: Step) -> bytes:
     tree = hashlib.sha256()
     for entry in step.entries:
         tree.update(_entry(entry))
-    return encode(["CopyFiles", step.destination, len(step.entries), tree.digest()])
+    others = [[name, value] for name, value in _fields(step) if name != "entries"]
+    return encode([type(step).__name__, others, len(step.entries), tree.digest()])
 
 
 def _entry(entry: ContextEntry) -> bytes:

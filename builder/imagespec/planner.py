@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
+import posixpath
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-from imagespec import builder_options, environment_file
+from imagespec import builder_options, environment_file, fields
 from imagespec.builder_options import WhatToBuild
 from imagespec.environment_file import ENVIRONMENT_FILE
 from imagespec.errors import InputMissing, SpecError
@@ -33,7 +34,7 @@ from imagespec.plan import (
     Tools,
 )
 from imagespec.snapshot import ContextEntry, EntryKind, LockFiles, RequirementLines, Snapshot
-from imagespec.spec import Declaration
+from imagespec.spec import CopyFileDetection, Declaration
 
 __all__ = ["DEFAULT_PYTHON", "VENV", "default_base", "make_plan", "spec_id"]
 
@@ -47,7 +48,6 @@ _USER_ID: Final = 1000
 
 _TOOL_KEYS: Final = ("uv_image", "micromamba_image")
 _LOCK_KINDS_WITH_PROJECT: Final = ("uv.lock", "poetry.lock")
-_CREDENTIALS: Final = re.compile(r"://[^/?#\s]*@")
 
 
 def make_plan(
@@ -91,31 +91,31 @@ def spec_id(declaration: Declaration) -> str:
     }
     declared: dict[str, object] = {}
     for name, value in declaration.declared().items():
-        if name in left_out:
-            continue
-        if name in ("packages", "conda_packages", "apt_packages"):
-            value = sorted(set(value))
-        elif name == "base_image":
-            value = (
-                spec_id(value)
-                if isinstance(value, Declaration)
-                else value.partition(":")[0]
-                if _is_layout(value)
-                else value
-            )
-        elif name == "source_copy_mode":
-            value = value.name
-        elif name in ("env", "builder_config"):
-            value = _plain(value)
-        declared[name] = value
+        says_nothing = not value and name != "entrypoint"
+        if name not in left_out and not says_nothing and value is not CopyFileDetection.NO_COPY:
+            declared[name] = _declared_value(name, value)
     return digest_of(canonical_json(declared)).encoded[:22]
+
+
+def _declared_value(name: str, value: Any) -> object:
+    """Return the value as plain data, the same for all spellings of the same thing."""
+    if name in ("packages", "conda_packages", "apt_packages"):
+        return sorted(set(value))
+    if name == "copy":
+        return sorted({posixpath.normpath(path) for path in value})
+    if name == "pip_extra_args":
+        return shlex.split(value)
+    if isinstance(value, Declaration):
+        return spec_id(value)
+    if name == "base_image" and _is_layout(value):
+        return value.partition(":")[0]
+    return value.name if isinstance(value, CopyFileDetection) else _plain(value)
 
 
 def _plain(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    items = getattr(value, "items", None)
-    return {key: _plain(item) for key, item in items()} if items is not None else value
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def _is_layout(base_image: str) -> bool:
@@ -161,9 +161,7 @@ def _tools(declaration: Declaration) -> Tools:
         path = f"builder_config.{key}"
         if key not in _TOOL_KEYS:
             raise SpecError(f"{path}: is not a tool", path=path, hint=f"one of: {', '.join(_TOOL_KEYS)}")
-        if not isinstance(value, str):
-            raise SpecError(f"{path}: must be an image reference", path=path)
-        given[key] = str(Reference.parse(value))
+        given[key] = fields.image_reference(path, value)
     return replace(Tools(), **given)
 
 
@@ -305,7 +303,7 @@ def _packages(
         groups=_selected("groups", what.groups, lock),
         index=declaration.pip_index or "",
         extra_indexes=tuple(declaration.pip_extra_index_url or ()),
-        arguments=_arguments(declaration.pip_extra_args),
+        arguments=tuple(shlex.split(declaration.pip_extra_args or "")),
         keep_installed=parent is not None,
         bytecode=what.bytecode,
     )
@@ -317,23 +315,6 @@ def _selected(key: str, names: tuple[str, ...], lock: LockFiles | None) -> tuple
         path = f"builder_options.{key}"
         raise SpecError(f"{path}: nothing to choose from", path=path, hint=f"they go with {', '.join(selectable)}")
     return names
-
-
-def _arguments(text: str | None) -> tuple[str, ...]:
-    if text is None:
-        return ()
-    if _CREDENTIALS.search(text):
-        raise SpecError(
-            "pip_extra_args: holds credentials, which would end up in image history and logs",
-            path="pip_extra_args",
-            hint="mount them with pip_secret_mounts, for example a .netrc file",
-        )
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as error:
-        raise SpecError(
-            f"pip_extra_args: {str(error).lower()}", path="pip_extra_args", hint="close the quotes"
-        ) from error
 
 
 def _copies(snapshot: Snapshot, workdir: str) -> tuple[CopyFiles, ...]:

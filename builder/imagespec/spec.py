@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from imagespec import fields
+from imagespec import fields, plain_data
 from imagespec.errors import SpecError
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _optional(check: Any) -> Any:
 
 
 def _list_of(check: Any) -> Any:
-    return lambda path, value: fields.strings(path, value, check)
+    return lambda path, value: plain_data.strings(path, value, check)
 
 
 def _base_image(path: str, value: object) -> object:
@@ -172,14 +172,14 @@ _CHECKS: Final[dict[str, Any]] = {
     "conda_channels": _list_of(fields.conda_channel),
     "requirements": _optional(fields.local_path),
     "apt_packages": _list_of(fields.apt_package),
-    "cuda": _optional(fields.text),
-    "cudnn": _optional(fields.text),
+    "cuda": _optional(plain_data.text),
+    "cudnn": _optional(plain_data.text),
     "base_image": _base_image,
     "platform": fields.platform,
     "pip_index": _optional(fields.url),
     "pip_extra_index_url": _list_of(fields.url),
     "pip_secret_mounts": fields.secret_mounts,
-    "pip_extra_args": _optional(fields.one_line),
+    "pip_extra_args": _optional(fields.pip_arguments),
     "registry_config": _optional(fields.local_path),
     "entrypoint": _list_of(fields.entry_point_word),
     "commands": _list_of(fields.command),
@@ -188,6 +188,6 @@ _CHECKS: Final[dict[str, Any]] = {
     "copy": _list_of(fields.local_path),
     "python_exec": _optional(fields.python_executable),
     "runtime_packages": _list_of(fields.python_package),
-    "builder_options": fields.mapping,
-    "builder_config": fields.mapping,
+    "builder_options": plain_data.mapping,
+    "builder_config": plain_data.mapping,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -14,19 +15,21 @@ PACKAGE = Path(__file__).resolve().parents[2] / "builder" / "imagespec"
 ROWS: tuple[str, ...] = (
     "errors events ignore",
     "names",
-    "oci fields spec",
-    "snapshot plan builder_options planner requirements locks closure gitignore dockerignore git_index",
-    "dockerfile tarball deflate",
+    "oci plain_data fields spec",
+    "snapshot plan builder_options planner requirements locks environment_file poetry_lock closure "
+    "gitignore dockerignore git_index",
+    "dockerfile tarball deflate wheels wheels.*",
     "fingerprint",
     "registry registry.api registry.hosts registry.answers registry.auth registry.referrers "
     "builders builders.commands builders.progress",
-    "ensure",
-    "content layouts links stat_cache walk work_tree workspace "
-    "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http "
+    "ensure graph",
+    "content layouts links stat_cache walk work_tree workspace target_lock "
+    "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http registry.copies "
     "registry.layout registry.many registry.mirrors registry.tokens registry.transport "
-    "builders.buildkit builders.noop builders.staging builders.uv_binary",
+    "builders.buildkit builders.noop builders.staging builders.uv_binary builders.daemonless "
+    "builders.assembly builders.assembly.*",
     "settings compose report",
-    "image_spec targets flyte task __main__ __init__ cli cli.options cli.session cli.building cli.looking",
+    "image_spec targets flyte task __main__ __init__ cli cli.*",
 )
 LAST_PURE_ROW = 7
 IO_MODULES = {
@@ -48,7 +51,9 @@ def sources() -> dict[str, str]:
 
 
 def row_of(module: str, rows: tuple[str, ...]) -> int | None:
-    return next((number for number, names in enumerate(rows) if module in names.split()), None)
+    """Return the row that names the module, or the package it is in (``package.*``)."""
+    matches = (number for number, names in enumerate(rows) if any(fnmatchcase(module, one) for one in names.split()))
+    return next(matches, None)
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final
 
 import click
 
-from imagespec import targets
 from imagespec.cli import options
+from imagespec.cli.existence import look_ups
 from imagespec.cli.session import composed, loaded
 from imagespec.compose import Composition, Identity, Target, dockerfile_template
 from imagespec.dockerfile import render, title_of
 from imagespec.errors import ImageSpecError
-from imagespec.names import Reference
-from imagespec.registry import Resolver
+from imagespec.registry.many import LookUp, resolve_many
 from imagespec.report import PlainReport
 from imagespec.settings import Settings
 
@@ -69,13 +67,15 @@ def exists(target: tuple[str, ...], registry: str, no_stat_cache: bool, form: st
     """
     composition = composed(Settings.load(), PlainReport(sys.stderr), no_stat_cache)
     worst = 0
-    for name, look in _lookups(composition, target, registry):
+    told: set[int] = set()
+    for name, look in look_ups(composition, target, registry):
         state, detail, code = _answer(look)
         worst = max(worst, code)
         if form == "json":
             click.echo(json.dumps({"image": name, "state": state, "detail": detail}))
         else:
-            click.echo(f"{state}\t{name}" + (f"\t{detail}" if detail else ""))
+            click.echo(f"{state}\t{name}" + (f"\t{detail}" if detail and id(look.error) not in told else ""))
+        told.add(id(look.error))  # a host that does not answer is one error for all of its references
     sys.exit(worst)
 
 
@@ -94,7 +94,8 @@ def dockerfile(target: tuple[str, ...], no_stat_cache: bool) -> None:
 def _plan_record(composition: Composition, target: Target, builder: str) -> dict[str, Any]:
     identity = composition.identify(target)
     request = composition.request(target, builder=builder)
-    state, detail, _ = _answer(lambda: request.images.resolve(identity.reference))
+    (look,) = resolve_many(request.images, [identity.reference])
+    state, detail, _ = _answer(look)
     problem = _problem(lambda: request.builder.check(identity.plan))
     return {
         "origin": target.origin,
@@ -142,28 +143,8 @@ def _plan_text(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _lookups(
-    composition: Composition, names: tuple[str, ...], registry: str
-) -> Iterator[tuple[str, Callable[[], object]]]:
-    for name in names:
-        reference = targets.reference_of(name, Path.cwd())
-        if reference is not None:
-            yield str(reference), _lookup(composition.mirrored, reference)
-            continue
-        for found in loaded((name,), registry):
-            identity = composition.identify(found)
-            images = composition.images_of(found.declaration, identity)
-            yield identity.name, _lookup(images, identity.reference)
-
-
-def _lookup(images: Resolver, reference: Reference) -> Callable[[], object]:
-    return lambda: images.resolve(reference)
-
-
-def _answer(look: Callable[[], object]) -> tuple[str, str, int]:
+def _answer(look: LookUp) -> tuple[str, str, int]:
     """Return state, detail and exit code of one look-up; an error of the registry is "unknown", never a guess."""
-    try:
-        found = look()
-    except ImageSpecError as error:
-        return "unknown", f"{error}" + (f" ({error.hint})" if error.hint else ""), 3
-    return ("present", "", 0) if found is not None else ("absent", "", ABSENT)
+    if look.error is not None:
+        return "unknown", f"{look.error}" + (f" ({look.error.hint})" if look.error.hint else ""), 3
+    return ("present", "", 0) if look.descriptor is not None else ("absent", "", ABSENT)

@@ -1,0 +1,58 @@
+"""What ``exists`` asks: every image that the targets name, all at once, answered in the order they were named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagespec import targets
+from imagespec.cli.session import loaded
+from imagespec.compose import Composition
+from imagespec.names import Reference
+from imagespec.registry import Resolver
+from imagespec.registry.many import LookUp, resolve_many
+
+__all__ = ["look_ups"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    name: str
+    reference: Reference
+
+
+def look_ups(composition: Composition, names: tuple[str, ...], registry: str) -> Iterator[tuple[str, LookUp]]:
+    """Yield each image's name as the user knows it, and what was found."""
+    resolvers: dict[int, Resolver] = {}
+    asked: list[tuple[int, _Asked]] = []
+    for resolver, one in _asked(composition, names, registry):
+        resolvers[id(resolver)] = resolver
+        asked.append((id(resolver), one))
+    found: dict[tuple[int, Reference], LookUp] = {}
+    streams = {
+        key: resolve_many(
+            resolver,
+            [one.reference for at, one in asked if at == key],
+            concurrency=composition.settings.hosts.default.concurrency,
+        )
+        for key, resolver in resolvers.items()
+    }
+    for key, one in asked:
+        while (key, one.reference) not in found:
+            answer = next(streams[key])
+            found[key, answer.reference] = answer
+        yield one.name, found[key, one.reference]
+
+
+def _asked(composition: Composition, names: tuple[str, ...], registry: str) -> Iterator[tuple[Resolver, _Asked]]:
+    mirrored = composition.mirrored
+    for name in names:
+        reference = targets.reference_of(name, Path.cwd())
+        if reference is not None:
+            yield mirrored, _Asked(name=str(reference), reference=reference)
+            continue
+        for found in loaded((name,), registry):
+            identity = composition.identify(found)
+            images = composition.images_of(found.declaration, identity)
+            yield images, _Asked(name=identity.name, reference=identity.reference)

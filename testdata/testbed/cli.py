@@ -7,10 +7,10 @@ import json
 import signal
 import subprocess
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
 
-from testbed import bases, daemon, engine, processes, registry, registry_container, state
+from testbed import bases, daemon, emulation, engine, processes, registry, registry_container, state
 from testbed.common import (
     Paths,
     TestbedError,
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="bring everything up, or answer at once when it is")
     up.add_argument("--without-engine", action="store_true", help="only registries and base images")
     up.add_argument("--keep", action="store_true", help="keep the engine's images of the last time")
+    up.add_argument("--arm64", action="store_true", help="base images for arm64 too, emulated (minutes the first time)")
     up.add_argument("--json", action="store_true", help="print where everything is, as JSON")
     up.set_defaults(command=_up)
     down = commands.add_parser("down", help="end what this bed started, and nothing else")
@@ -68,33 +69,50 @@ def _parser() -> argparse.ArgumentParser:
 
 def _up(paths: Paths, options: argparse.Namespace) -> int:
     with locked(paths.lock), timed("everything is up"):
-        current = _bring_up(paths, with_engine=not options.without_engine, keep=options.keep)
+        current = _bring_up(paths, with_engine=not options.without_engine, keep=options.keep, arm64=options.arm64)
     if options.json:
         print(json.dumps(state.as_json(paths, current), indent=1))
     return 0
 
 
-def _bring_up(paths: Paths, *, with_engine: bool, keep: bool) -> State:
+def _bring_up(paths: Paths, *, with_engine: bool, keep: bool, arm64: bool) -> State:
     current = state.load(paths)
-    chosen, layouts = _fill_cache(paths, with_engine=with_engine)
+    current = current.with_(arm64=arm64 or current.arm64)
+    host = engine.look(paths) if with_engine else None
+    _fill_cache(paths, host, with_engine=with_engine, arm64=current.arm64)
     engine.make_client_settings(paths)
-    if chosen is not None:
+    if with_engine:
+        chosen = engine.fetch(paths, host)
         current = current.with_(docker_host=chosen.host, path=engine.start(paths, chosen, keep=keep))
         state.save(paths, current)
-    return _registries(paths, current, layouts)
+    return _registries(paths, current, bases.layouts(paths, arm64=current.arm64))
 
 
-def _fill_cache(paths: Paths, *, with_engine: bool) -> tuple[engine.Engine | None, dict[str, Layout]]:
-    """Everything fetched or made that is not there yet, one bed at a time."""
-    host = engine.look(paths) if with_engine else None
-    with locked(paths.cache_lock):
-        _tidy(paths)
-        with ThreadPoolExecutor(1) as beside:
-            tools = beside.submit(engine.fetch, paths, host) if with_engine else None
-            registry_tools = beside.submit(registry.fetch, paths)
-            layouts = bases.ensure(paths)
-            registry_tools.result()
-            return (tools.result() if tools else None), layouts
+def _fill_cache(paths: Paths, host: str | None, *, with_engine: bool, arm64: bool) -> None:
+    """Fetches or makes everything that is not there yet, one bed at a time; waits for nobody when all is there."""
+    if not _is_cached(paths, host, with_engine=with_engine, arm64=arm64):
+        with locked(paths.cache_lock):
+            _tidy(paths)
+            if arm64:
+                emulation.ensure(paths)
+            with ThreadPoolExecutor(1) as beside:
+                work: list[Future[object]] = [beside.submit(registry.fetch, paths)]
+                if with_engine:
+                    work.append(beside.submit(engine.fetch, paths, host))
+                bases.ensure(paths, arm64=arm64)
+                for each in work:
+                    each.result()
+    if arm64:
+        emulation.ensure(paths)
+
+
+def _is_cached(paths: Paths, host: str | None, *, with_engine: bool, arm64: bool) -> bool:
+    return (
+        bases.are_cached(paths, arm64=arm64)
+        and registry.is_cached(paths)
+        and (not with_engine or engine.is_cached(paths, host))
+        and (not arm64 or emulation.is_cached(paths))
+    )
 
 
 def _tidy(paths: Paths) -> None:
@@ -129,6 +147,7 @@ def _down(paths: Paths, options: argparse.Namespace) -> int:
             if running is not None and running.process is None and current.docker_host is not None:
                 registry_container.stop(paths, part, current.docker_host)
         daemon.stop(paths)
+        emulation.remove(paths)
         paths.state.unlink(missing_ok=True)
         remove_folder(paths.run)
         if not options.keep:

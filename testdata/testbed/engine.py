@@ -68,13 +68,14 @@ def look(paths: Paths) -> str | None:
             "or run this as root on Debian, where a private engine can be had; "
             "`up --without-engine` brings up registries and base images alone"
         )
+    if host is not None:
+        say(f"using the Docker engine that answers at {host}")
     return host
 
 
 def fetch(paths: Paths, host: str | None) -> Engine:
     """The engine found by :func:`look`, with the packages at hand that it, or a client for it, takes."""
     if host is not None:
-        say(f"using the Docker engine that answers at {host}")
         plugin = _installed_buildx()
         if plugin is not None:
             return Engine(host=host, tools=None, plugin=plugin, private=False)
@@ -83,6 +84,13 @@ def fetch(paths: Paths, host: str | None) -> Engine:
     tools = packages.ensure(paths, "engine", packages.ENGINE)
     plugin = tools / "usr/libexec/docker/cli-plugins/docker-buildx"
     return Engine(host=host or private_host(paths), tools=tools, plugin=plugin, private=host is None)
+
+
+def is_cached(paths: Paths, host: str | None) -> bool:
+    """Whether :func:`fetch` has nothing to fetch."""
+    return packages.are_cached(paths, "engine", packages.ENGINE) or (
+        host is not None and _installed_buildx() is not None
+    )
 
 
 def start(paths: Paths, chosen: Engine, *, keep: bool) -> tuple[str, ...]:

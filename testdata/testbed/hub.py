@@ -42,7 +42,7 @@ def mirror(repository: str, tag: str, architecture: str, layout: Layout) -> None
     for blob in [manifest["config"], *manifest["layers"]]:
         source.fetch_blob(blob["digest"], layout.blob(blob["digest"]))
     top = layout.put(body, media_type, platform={"architecture": architecture, "os": "linux"})
-    layout.finish(top, tag)
+    layout.finish(top)
 
 
 def _choose(index: Json, repository: str, tag: str, architecture: str) -> str:

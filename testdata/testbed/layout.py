@@ -12,7 +12,7 @@ import os
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -92,6 +92,9 @@ class Layout:
         descriptor: Json = index["manifests"][0]
         return descriptor
 
+    def unnamed_top(self) -> Json:
+        return {key: value for key, value in self.top().items() if key != "annotations"}
+
     def read(self, descriptor: Json) -> Json:
         content: Json = json.loads(self.blob(descriptor["digest"]).read_bytes())
         return content
@@ -119,12 +122,15 @@ class Layout:
         os.replace(packed.name, self.blob(digest))
         return {"mediaType": LAYER, "digest": digest, "size": sink.size_bytes}, diff_id
 
-    def finish(self, top: Json, tag: str) -> None:
+    def finish(self, top: Json) -> None:
         """Writes the two files that make the folder a layout."""
-        named = {**top, "annotations": {"org.opencontainers.image.ref.name": tag}}
-        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [named]}
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [top]}
         (self.folder / "index.json").write_text(json.dumps(index, separators=(",", ":")), encoding="utf-8")
         (self.folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}', encoding="utf-8")
+
+    def set_name(self, tag: str) -> None:
+        """Names the image, as tools want it that take an image out of a layout by its tag."""
+        self.finish({**self.top(), "annotations": {"org.opencontainers.image.ref.name": tag}})
 
 
 def put_image(layout: Layout, layer: Json, diff_id: str, config: Mapping[str, Any], architecture: str) -> Json:
@@ -145,6 +151,18 @@ def put_image(layout: Layout, layer: Json, diff_id: str, config: Mapping[str, An
     }
     platform = {"architecture": architecture, "os": "linux"}
     return layout.put_json(manifest, MANIFEST, platform=platform)
+
+
+def put_index(parts: Sequence[Layout], layout: Layout) -> None:
+    """Fills the layout with one image of several architectures, out of layouts of one each."""
+    for part in parts:
+        for blob in (part.folder / "blobs/sha256").iterdir():
+            target = layout.folder / "blobs/sha256" / blob.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                os.link(blob, target)
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [part.unnamed_top() for part in parts]}
+    layout.finish(layout.put_json(index, INDEX))
 
 
 def _rewrite(tar: IO[bytes], sink: _HashedGzip, keep: Callable[[str], bool], extras: Iterable[Extra]) -> None:

@@ -130,10 +130,18 @@ def fetching_settings(paths: Paths) -> Path:
     return paths.cache / "apt/fetching.conf"
 
 
+def are_cached(paths: Paths, name: str, wanted: Sequence[str]) -> bool:
+    return _folder(paths, name, wanted).exists()
+
+
+def _folder(paths: Paths, name: str, wanted: Sequence[str]) -> Path:
+    stamp = hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:8]
+    return paths.tools / f"{name}-{stamp}"
+
+
 def ensure(paths: Paths, name: str, wanted: Sequence[str]) -> Path:
     """The folder with these packages unpacked, made now unless it was before."""
-    stamp = hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:8]
-    target = paths.tools / f"{name}-{stamp}"
+    target = _folder(paths, name, wanted)
     if target.exists():
         return target
     with _apt:
@@ -143,7 +151,9 @@ def ensure(paths: Paths, name: str, wanted: Sequence[str]) -> Path:
         archives.mkdir()
         with timed(f"downloading {_listed(wanted)} from Debian's mirror"):
             _download(paths, wanted, archives)
-        _unpack(sorted(archives.glob("*.deb")), Path(scratch, "root"))
+        found = sorted(archives.glob("*.deb"), key=lambda path: path.stat().st_size, reverse=True)
+        with timed(f"unpacking {_titles(found)}"):
+            _unpack(found, Path(scratch, "root"))
         target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(Path(scratch, "root"), target)
     return target
@@ -161,19 +171,22 @@ def _download(paths: Paths, wanted: Sequence[str], folder: Path) -> None:
             apt_get(paths, "download", *wanted, cwd=folder)
 
 
+def _titles(archives: Sequence[Path]) -> str:
+    """Names and versions of the large ones."""
+    names = [" ".join(archive.name.split("_")[:2]).replace("%3a", ":") for archive in archives]
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
 def _listed(wanted: Sequence[str]) -> str:
     names = [each.partition("/")[0] for each in wanted]
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _unpack(archives: Sequence[Path], folder: Path) -> None:
-    folder.mkdir()
-
     def one(archive: Path) -> None:
-        name, version = archive.name.split("_")[:2]
-        with timed(f"unpacking {name} {version.replace('%3a', ':')}"):
-            subprocess.run(["dpkg-deb", "-x", str(archive), str(folder)], check=True)
+        subprocess.run(["dpkg-deb", "-x", str(archive), str(folder)], check=True)
 
+    folder.mkdir()
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(one, archives))
 
@@ -229,7 +242,6 @@ def _configure(paths: Paths, mirror: Mirror, suites: Sequence[str]) -> None:
         "Dir::Etc::parts": "/dev/null",
         "Dir::Etc::main": "/dev/null",
         "APT::Sandbox::User": "root",
-        "Dir::Cache::pkgcache": "",
         "Dir::Cache::srcpkgcache": "",
         "Acquire::GzipIndexes": "true",
         "Acquire::Languages": "none",

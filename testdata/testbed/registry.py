@@ -54,6 +54,11 @@ def fetch(paths: Paths) -> None:
         packages.ensure(paths, "docker-registry", packages.REGISTRY)
 
 
+def is_cached(paths: Paths) -> bool:
+    """Whether :func:`fetch` has nothing to fetch."""
+    return not packages.is_debian() or packages.are_cached(paths, "docker-registry", packages.REGISTRY)
+
+
 def stop(paths: Paths, part: str) -> None:
     """Ends the registry where it is a process of ours."""
     processes.stop(processes.owned(processes.mark(paths.root, part)), grace_s=3)

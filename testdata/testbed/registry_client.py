@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from testbed.common import TestbedError
-from testbed.layout import INDEXES, Json, Layout
+from testbed.layout import INDEXES, MANIFESTS, Json, Layout
 
 #: A proxy has no business between us and loopback.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -36,7 +35,7 @@ def answers(registry: Registry) -> bool:
 
 def has(registry: Registry, repository: str, tag: str, digest: str) -> bool:
     """Whether the registry has this very image under the tag."""
-    accept = {"Accept": "*/*"}
+    accept = {"Accept": ", ".join((*INDEXES, *MANIFESTS))}
     status, headers = _send(registry, "HEAD", f"/v2/{repository}/manifests/{tag}", headers=accept)
     return status == 200 and headers.get("docker-content-digest") == digest
 
@@ -99,8 +98,3 @@ def _send(
     except urllib.error.HTTPError as error:
         with error:
             return error.code, {k.lower(): v for k, v in error.headers.items()}
-
-
-def describe(registry: Registry) -> Json:
-    """What `env --json` says of a registry that wants a password."""
-    return json.loads(json.dumps({"host": registry.host, "username": registry.username, "password": registry.password}))  # type: ignore[no-any-return]

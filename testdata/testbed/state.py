@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from testbed.bases import BASES
+from testbed.bases import BASES, layouts
 from testbed.common import Paths, write_atomically
 from testbed.layout import Json
 from testbed.processes import Process
@@ -26,6 +26,7 @@ class State:
     boot: str
     docker_host: str | None = None
     path: tuple[str, ...] = ()
+    arm64: bool = False
     registry: Running | None = None
     auth_registry: Running | None = None
 
@@ -49,6 +50,7 @@ def load(paths: Paths) -> State:
             boot=value["boot"],
             docker_host=value["docker_host"],
             path=tuple(value["path"]),
+            arm64=value["arm64"],
             registry=_running(value["registry"]),
             auth_registry=_running(value["auth_registry"]),
         )
@@ -62,6 +64,7 @@ def save(paths: Paths, state: State) -> None:
         "boot": state.boot,
         "docker_host": state.docker_host,
         "path": list(state.path),
+        "arm64": state.arm64,
         "registry": _plain(state.registry),
         "auth_registry": _plain(state.auth_registry),
     }
@@ -106,7 +109,7 @@ def as_json(paths: Paths, state: State) -> Json:
             "password": closed.registry.password,
         },
         "bases": {base.key: f"{base.name}:{base.tag}" for base in BASES},
-        "layouts": {base.key: str(paths.layouts / base.folder_name) for base in BASES},
+        "layouts": {key: str(layout.folder) for key, layout in layouts(paths, arm64=state.arm64).items()},
         "ca": ca_bundle(),
     }
 

@@ -1,0 +1,71 @@
+"""Running programs of another architecture: the kernel is told to hand them to qemu, and told to forget it again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from testbed import packages
+from testbed.bases import FOREIGN
+from testbed.common import Paths, TestbedError, architecture, write_atomically
+
+_KNOWN = Path("/proc/sys/fs/binfmt_misc")
+_MAGIC = r"\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
+_MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
+
+
+def is_cached(paths: Paths) -> bool:
+    """Whether :func:`ensure` has nothing to fetch."""
+    return architecture() == FOREIGN or _is_known() or packages.are_cached(paths, "qemu", _packages())
+
+
+def ensure(paths: Paths) -> None:
+    """Has arm64 programs run here, in containers too. For the whole machine, until :func:`remove`."""
+    if architecture() == FOREIGN or _is_known():
+        return
+    if os.geteuid() != 0 or not packages.is_debian():
+        raise TestbedError("arm64 programs do not run here: install qemu-user-static, or run this as root on Debian")
+    tools = packages.ensure(paths, "qemu", _packages())
+    qemu = next(iter(sorted(tools.glob("usr/bin/qemu-aarch64*"), reverse=True)))
+    if not (_KNOWN / "register").exists():
+        write_atomically(_mounted_by_us(paths), "")
+        subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(_KNOWN)], check=True)
+        if _is_known():
+            return
+    # F: the program is opened now, so that it is found from within containers
+    (_KNOWN / "register").write_text(f":{_entry(paths)}:M::{_MAGIC}:{_MASK}:{qemu}:F", encoding="ascii")
+
+
+def remove(paths: Paths) -> None:
+    """Undoes :func:`ensure`, whatever of it was done."""
+    if (_KNOWN / _entry(paths)).exists():
+        (_KNOWN / _entry(paths)).write_text("-1", encoding="ascii")
+    if _mounted_by_us(paths).exists():
+        subprocess.run(["umount", str(_KNOWN)], capture_output=True)
+        _mounted_by_us(paths).unlink()
+
+
+def _packages() -> tuple[str, ...]:
+    """Debian 12 has the program that needs no libraries in a package of its own."""
+    return ("qemu-user-static" if packages.find_mirror().codename == "bookworm" else "qemu-user",)
+
+
+def _is_known() -> bool:
+    """Whether somebody registered arm64 programs in a way that reaches into containers."""
+    magic = f"magic {_MAGIC}".replace(r"\x", "")
+    entries = (path for path in _KNOWN.glob("*") if path.name not in ("register", "status"))
+    told = (path.read_text(encoding="ascii").splitlines() for path in entries)
+    return any(lines[0] == "enabled" and magic in lines and "F" in _flags(lines) for lines in told)
+
+
+def _flags(lines: list[str]) -> str:
+    return next((line.partition(":")[2] for line in lines if line.startswith("flags:")), "")
+
+
+def _entry(paths: Paths) -> str:
+    return f"imagespec-testbed-{paths.short_name}"
+
+
+def _mounted_by_us(paths: Paths) -> Path:
+    return paths.root / "binfmt_misc.mounted"

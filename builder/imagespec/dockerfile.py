@@ -33,11 +33,13 @@ __all__ = [
     "BASE_CONTEXT",
     "UV_CONTEXT",
     "Rendering",
+    "command_file",
     "heredoc_delimiter",
     "quoted_json",
     "quoted_value",
     "quoted_word",
     "render",
+    "replaced_patterns",
     "step_folder",
     "title_of",
 ]
@@ -48,9 +50,16 @@ BASE_CONTEXT: Final = "imagespec-base"
 """The names of the build contexts that a Dockerfile refers to: the uv binaries, and a base that has no public name."""
 
 _WORD = re.compile(r"[A-Za-z0-9_./:@+~-]+")
-# BuildKit reads a Dockerfile line by line, at most 65,535 bytes each (bufio.MaxScanTokenSize).
+# BuildKit reads a Dockerfile line by line, at most 65,535 bytes each (bufio.MaxScanTokenSize). A here-document
+# becomes one argument of a shell: at most 128 KiB (execve(2), MAX_ARG_STRLEN).
+_MAX_LINE_BYTES: Final = 65_000
+_MAX_SCRIPT_BYTES: Final = 130_000
 _MAX_VALUE_BYTES: Final = 32_000
+_MAX_COMMAND_BYTES: Final = 100_000
 _ARGUMENT: Final = "IMAGESPEC_VALUE_"
+COMMAND_FILE: Final = "command.sh"
+REPLACED_FILE: Final = "replaced.txt"
+"""Files of a step's folder: a command that no Dockerfile can hold; patterns of what a step installs anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,19 +100,22 @@ def render(plan: BuildPlan, template: str, secret_targets: Sequence[str] = (), s
     )
     environment.filters.update(_FILTERS)
     arguments: dict[str, str] = {}
+    variables = _variables(plan, arguments)
     text = environment.from_string(template).render(
         plan=plan,
         config=plan.config,
         account=plan.config.account,
         base=_base(plan),
         base_id=hashlib.sha256(_base(plan).encode()).hexdigest()[:12],
-        variables=_variables(plan, arguments),
-        labels=[_setting(quoted_value(name), value, arguments) for name, value in plan.config.labels],
+        variables=variables,
+        has_arguments=bool(arguments),
+        labels=[_setting(plan, quoted_value(name), value, arguments) for name, value in plan.config.labels],
         secrets=[{"id": f"imagespec-secret-{i}", "target": target} for i, target in enumerate(secret_targets)],
         build_arguments=[name for name, _ in plan.config.build_arguments],
         ssh=list(ssh),
         steps=[_step(index, step) for index, step in enumerate(plan.steps)],
     )
+    _check_sizes(text)
     titles = tuple(title_of(step) for step in plan.steps)
     passed = (*arguments.items(), *plan.config.build_arguments)
     return Rendering(dockerfile=text, arguments=passed, titles=titles)
@@ -131,7 +143,8 @@ def title_of(step: Step) -> str:
 
 
 def _few(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:4])
+    # A requirement's hashes, marker or URL come after a space.
+    shown = ", ".join(name.split(" ")[0] for name in names[:4])
     return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
 
 
@@ -179,13 +192,16 @@ def _variables(plan: BuildPlan, arguments: dict[str, str]) -> list[_Setting]:
     if plan.config.path and "PATH" not in names:
         prefix = ":".join(plan.config.path)
         settings.append(_Setting(name="PATH", text=f'"{prefix}:$PATH"'))
-    return settings + [_setting(name, value, arguments) for name, value in plan.config.env]
+    return settings + [_setting(plan, name, value, arguments) for name, value in plan.config.env]
 
 
-def _setting(name: str, value: str, arguments: dict[str, str]) -> _Setting:
+def _setting(plan: BuildPlan, name: str, value: str, arguments: dict[str, str]) -> _Setting:
     if value.isprintable() and len(value.encode()) <= _MAX_VALUE_BYTES:
         return _Setting(name=name, text=quoted_value(value))
     argument = f"{_ARGUMENT}{len(arguments)}"
+    # A variable of the same name would hide the argument.
+    while any(argument == other for other, _ in plan.config.env):
+        argument += "_"
     arguments[argument] = value
     return _Setting(name=name, text=f'"${{{argument}}}"', argument=argument)
 
@@ -197,11 +213,39 @@ def _step(index: int, step: Step) -> Mapping[str, Any]:
     if isinstance(step, PythonPackages):
         known |= _package_files(step)
     elif isinstance(step, RunCommand):
-        known["delimiter"] = heredoc_delimiter(step.command)
+        known |= {"delimiter": heredoc_delimiter(step.command), "file": command_file(step)}
     elif isinstance(step, PythonEnvironment):
         minor = ".".join((step.version or step.fallback).split(".")[:2])
         known["apt_python"] = f"python{minor}" if step.version else "python3"
     return known
+
+
+def command_file(step: RunCommand) -> str:
+    """Return the name of the file that carries the command where no here-document can hold it, else ""."""
+    data = step.command.encode()
+    fits = len(data) <= _MAX_COMMAND_BYTES and all(len(line) <= _MAX_LINE_BYTES for line in data.split(b"\n"))
+    return "" if fits else COMMAND_FILE
+
+
+def replaced_patterns(step: PythonPackages) -> tuple[str, ...]:
+    """Return patterns for lines of ``uv pip freeze`` that a step must not keep as they are: what it asks for anew,
+    and editable installs."""
+    names = sorted({re.split(r"[^a-z0-9._-]", line, maxsplit=1)[0] for line in step.lines} - {""})
+    return ("^-e ", *(f"^{re.escape(name)}(==| @ )" for name in names))
+
+
+def _check_sizes(dockerfile: str) -> None:
+    """Raise Unsupported for what BuildKit or Linux would refuse with a message that helps nobody."""
+    for instruction in dockerfile.encode().split(b"\n\n"):
+        longest = max(len(line) for line in instruction.split(b"\n"))
+        if longest > _MAX_LINE_BYTES or (instruction.startswith(b"RUN") and len(instruction) > _MAX_SCRIPT_BYTES):
+            start = instruction[:80].split(b"\n")[0].decode(errors="replace")
+            raise Unsupported(
+                f"dockerfile: an instruction is too long for BuildKit: {start}",
+                builder="buildkit",
+                field="",
+                hint="shorten the list, or split it over images with base_image",
+            )
 
 
 def _package_files(step: PythonPackages) -> dict[str, Any]:
@@ -212,8 +256,6 @@ def _package_files(step: PythonPackages) -> dict[str, Any]:
     elif step.lock is not None and kind != UV_LOCK:
         # pylock.NAME.toml keeps its name; a pylock or a pyproject.toml comes alone.
         files.append(step.lock.files[0].path)
-    names = sorted({re.split(r"[^a-z0-9._-]", line, maxsplit=1)[0] for line in step.lines} - {""})
-    replaced = "|".join(re.escape(name) for name in names)
     return {
         "lock": kind,
         # Poetry's extras are in the lines made of its lock.
@@ -222,6 +264,5 @@ def _package_files(step: PythonPackages) -> dict[str, Any]:
         "has_constraints": bool(step.constraints),
         # Building a project writes next to its sources; what is written there is thrown away.
         "mount_options": ",rw" if step.projects else "",
-        # Lines of `uv pip freeze` that must not become constraints: editable installs, and what is asked for anew.
-        "replaced": rf"^(-e |({replaced})(==| @ ))" if names else "^-e ",
+        "replaced_file": REPLACED_FILE,
     }

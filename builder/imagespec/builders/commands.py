@@ -6,9 +6,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from imagespec.builders import BuildOptions
-from imagespec.dockerfile import BASE_CONTEXT, UV_CONTEXT, Rendering, step_folder
+from imagespec.dockerfile import (
+    BASE_CONTEXT,
+    REPLACED_FILE,
+    UV_CONTEXT,
+    Rendering,
+    command_file,
+    replaced_patterns,
+    step_folder,
+)
 from imagespec.names import Reference
-from imagespec.plan import AptInstall, BaseImage, BuildPlan, CondaInstall, PythonPackages
+from imagespec.plan import AptInstall, BaseImage, BuildPlan, CondaInstall, PythonPackages, RunCommand
 from imagespec.poetry_lock import POETRY_LOCK, requirement_lines
 from imagespec.snapshot import LocalProject, TextFile
 
@@ -89,8 +97,12 @@ def context_texts(plan: BuildPlan) -> tuple[TextFile, ...]:
             ]
             texts.append(TextFile(path=f"{folder}/requirements.txt", data=_text(lines)))
             texts.append(TextFile(path=f"{folder}/constraints.txt", data=_text(list(step.constraints))))
+            if step.keep_installed:
+                texts.append(TextFile(path=f"{folder}/{REPLACED_FILE}", data=_text(list(replaced_patterns(step)))))
             locked = step.lock.files if step.lock else ()
             texts.extend(TextFile(path=f"{folder}/{file.path}", data=file.data) for file in locked)
+        elif isinstance(step, RunCommand) and command_file(step):
+            texts.append(TextFile(path=f"{folder}/{command_file(step)}", data=_text([step.command])))
     return tuple(texts)
 
 

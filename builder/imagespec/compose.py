@@ -105,7 +105,7 @@ class Composition:
             parent = self._identify(base, modules, base.registry or registry)
         snapshot = self.workspace.take(declaration, modules=modules)
         as_parent = Parent(plan=parent.plan, fingerprint=parent.fingerprint.digest) if parent else None
-        plan = make_plan(declaration, snapshot, as_parent)
+        plan = make_plan(declaration, snapshot, as_parent, image_id=declaration.image_id)
         fingerprint = fingerprint_of(plan)
         reference = _reference(declaration, registry, tag_of(fingerprint, declaration.tag_format))
         return Identity(
@@ -143,9 +143,14 @@ class Composition:
         folder = declaration.folder or self.cwd
         return self._client((Path(folder, declaration.registry_config),))
 
-    @cached_property
+    @property
     def registry(self) -> Registry:
         """The client for every registry, with the user's credentials."""
+        return self.http
+
+    @cached_property
+    def http(self) -> HttpRegistry:
+        """The same, with all that it can do over HTTP."""
         return self._client(self.settings.credential_files)
 
     def _client(self, credential_files: tuple[Path, ...]) -> HttpRegistry:

@@ -46,7 +46,8 @@ class Settings:
 
     ``store_dir`` is the OCI layout that keeps images without a registry, ``cache_dir`` what can be made again;
     ``credential_files`` are asked in order. ``builder`` is "" where nothing is said. ``image_id`` is the id of the spec
-    whose image this process runs in, "" outside of one.
+    whose image this process runs in, "" outside of one. With ``pushes_for_flyte`` False flytekit's
+    images stay in the local engine; ``assumes_unknown_exists`` is its way to go on when a registry cannot tell.
     """
 
     docker_config_dir: Path
@@ -62,6 +63,8 @@ class Settings:
     ci: bool = False
     python_mirror: str = ""
     image_id: str = ""
+    pushes_for_flyte: bool = True
+    assumes_unknown_exists: bool = False
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Settings:
@@ -86,6 +89,8 @@ class Settings:
             ci=environ.get("CI", "").lower() not in ("", "0", "false"),
             python_mirror=environ.get("IMAGESPEC_PYTHON_MIRROR") or table.text("python_mirror"),
             image_id=environ.get("_F_IMG_ID", ""),
+            pushes_for_flyte=environ.get("FLYTE_PUSH_IMAGE_SPEC", "true").lower() in ("true", "1"),
+            assumes_unknown_exists=environ.get("FLYTE_IMG_FAST_FAIL", "").lower() in ("false", "0", "off", "no"),
         )
 
     @property

@@ -78,6 +78,8 @@ class Declaration:
     # Not declared by users: how this value is to be treated, never part of equality or identity.
     is_forced: bool = field(default=False, kw_only=True, compare=False, repr=False)
     folder: str | None = field(default=None, kw_only=True, compare=False, repr=False)
+    # The id that the image's own processes know this spec by, where another library defines it (flytekit's).
+    image_id: str = field(default="", kw_only=True, compare=False, repr=False)
 
     def __new__(cls, *args: object, **keywords: object) -> Self:
         """Return an unfilled instance; raise SpecError for a keyword that is not a field, with the nearest one."""

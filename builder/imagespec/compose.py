@@ -31,6 +31,7 @@ from imagespec.registry.mirrors import MirroredRegistry, locate
 from imagespec.settings import Settings
 from imagespec.spec import Declaration
 from imagespec.stat_cache import StatCache
+from imagespec.target_lock import TargetLocks
 from imagespec.workspace import Workspace
 
 __all__ = ["Composition", "Identity", "Target"]
@@ -89,6 +90,7 @@ class Composition:
         """``emit`` hears what the workspace warns of; ``cancellation`` stops builds that this run starts."""
         self.settings = settings
         self.cancellation = cancellation or Cancellation()
+        self._clients: dict[Path, Registry] = {}
         self.cwd = cwd or os.getcwd()
         cache = StatCache(str(settings.cache_dir / "stat")) if use_stat_cache else None
         self.workspace = Workspace(cwd=self.cwd, stat_cache=cache, emit=emit)
@@ -130,6 +132,7 @@ class Composition:
             options=self._options(declaration, identity, load=identity.is_local),
             parent=parent,
             is_forced=is_forced or declaration.is_forced,
+            registry=None if identity.is_local else self.registry_of(declaration),
         )
 
     def images_of(self, declaration: Declaration, identity: Identity) -> Resolver:
@@ -140,8 +143,15 @@ class Composition:
         """Return the registry client, with the declaration's own ``registry_config`` where it has one."""
         if declaration.registry_config is None:
             return self.registry
-        folder = declaration.folder or self.cwd
-        return self._client((Path(folder, declaration.registry_config),))
+        path = Path(declaration.folder or self.cwd, declaration.registry_config)
+        if path not in self._clients:
+            self._clients[path] = self._client((path,))
+        return self._clients[path]
+
+    @cached_property
+    def locks(self) -> TargetLocks:
+        """What keeps two processes of this machine from building the same image at once."""
+        return TargetLocks(self.settings.cache_dir / "locks")
 
     @property
     def registry(self) -> Registry:

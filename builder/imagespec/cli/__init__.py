@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 import click
 
 from imagespec.cli.building import build
+from imagespec.cli.helping import doctor, schema
 from imagespec.cli.looking import dockerfile, exists, plan, tag
 from imagespec.cli.session import say
 from imagespec.errors import Cancelled, ImageSpecError
@@ -33,7 +34,7 @@ def cli() -> None:
     """
 
 
-for _command in (build, plan, tag, exists, dockerfile):
+for _command in (build, plan, tag, exists, dockerfile, doctor, schema):
     cli.add_command(_command)
 
 

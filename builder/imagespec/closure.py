@@ -9,31 +9,26 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 __all__ = ["Import", "Sources", "import_closure", "imports_of"]
 
-_STRING_OR_COMMENT = re.compile(
-    r"""
+# Compiled where they are used (re keeps them): most runs never look at a module's text.
+_STRING_OR_COMMENT: Final = r"""
     \#[^\n]*
     | (?P<quote>\"\"\"|''')(?:\\.|(?!(?P=quote)).)*(?:(?P=quote)|\Z)
     | "(?:\\.|[^"\\\n])*(?:"|$)
     | '(?:\\.|[^'\\\n])*(?:'|$)
-    """,
-    re.VERBOSE | re.DOTALL | re.MULTILINE,
-)
-_STATEMENT = re.compile(
-    r"""
+    """
+_STATEMENT: Final = r"""
     (?:^|;|:)[ \t]*
     (?:
       from\s+(?P<module>[.\s]*[^\W\d][\w.]*|[.]+[.\s]*)\s*\bimport\b\s*(?P<names>\([^)]*\)|[^\n;]*)
       | import\s+(?P<modules>[^\n;]+)
     )
-    """,
-    re.VERBOSE | re.MULTILINE,
-)
-_DYNAMIC = re.compile(r"""\b(?:import_module|__import__)\(\s*(['"])(?P<module>[\w.]+)\1\s*[,)]""")
-_NAME = re.compile(r"[^\W\d]\w*")
+    """
+_DYNAMIC: Final = r"""\b(?:import_module|__import__)\(\s*(['"])(?P<module>[\w.]+)\1\s*[,)]"""
+_NAME: Final = r"[^\W\d]\w*"
 
 
 class Import(NamedTuple):
@@ -50,9 +45,10 @@ Sources: TypeAlias = Callable[[str], bytes | None]
 
 def imports_of(text: str) -> tuple[Import, ...]:
     """Return the imports that a module's text states, in order."""
-    bare = _STRING_OR_COMMENT.sub(_blank, text).replace("\\\n", "  ")
-    found = [one for match in _STATEMENT.finditer(bare) for one in _imports(match)]
-    found += [Import(match["module"]) for match in _DYNAMIC.finditer(text)]
+    bare = re.sub(_STRING_OR_COMMENT, _blank, text, flags=re.VERBOSE | re.DOTALL | re.MULTILINE)
+    statements = re.finditer(_STATEMENT, bare.replace("\\\n", "  "), re.VERBOSE | re.MULTILINE)
+    found = [one for match in statements for one in _imports(match)]
+    found += [Import(match["module"]) for match in re.finditer(_DYNAMIC, text)]
     return tuple(dict.fromkeys(found))
 
 
@@ -74,7 +70,7 @@ def _imported(text: str) -> str:
     """Return the dotted name before ``as``; "" when the text is no import's."""
     words = re.sub(r"\s*\.\s*", ".", text).split()
     name = words[0] if words else ""
-    return name if name == "*" or (name and all(_NAME.fullmatch(part) for part in name.split("."))) else ""
+    return name if name == "*" or (name and all(re.fullmatch(_NAME, part) for part in name.split("."))) else ""
 
 
 def import_closure(modules: Iterable[str], read: Sources) -> Mapping[str, str]:

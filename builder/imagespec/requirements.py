@@ -22,17 +22,18 @@ FIELD: Final = "requirements"
 Read: TypeAlias = Callable[[str], bytes]
 """Return the bytes of the file at a path relative to the first file's folder ('..' allowed), or raise InputError."""
 
-_COMMENT = re.compile(r"(^|\s+)#.*$")
-_VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
-_CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<user>[^/?#\s@'\"]*)@", re.IGNORECASE)
-_SIGNED = re.compile(
-    r"[?&](?:access_token|api_?key|auth|password|private_token|secret|sig|signature|token|x-amz-signature)=",
-    re.IGNORECASE,
+# Compiled where they are used (re keeps them): most runs have no such file.
+_COMMENT: Final = r"(^|\s+)#.*$"
+_VARIABLE: Final = r"\$\{[A-Z0-9_]+\}"
+_CREDENTIALS: Final = r"(?i)(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<user>[^/?#\s@'\"]*)@"
+_SIGNED: Final = (
+    r"(?i)[?&](?:access_token|api_?key|auth|password|private_token|secret|sig|signature|token|x-amz-signature)="
 )
-_URL = re.compile(r"(?:(?:git|hg|bzr|svn)\+)?[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_HASH = re.compile(r"\s--hash[=\s]\s*(?P<hash>[a-z0-9]+:[0-9A-Fa-f]+)(?=\s|$)")
-_PER_LINE_OPTION = re.compile(r"\s--(?P<name>global-option|config-settings?|install-option)\b")
-_ARCHIVE = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_URL: Final = r"(?i)(?:(?:git|hg|bzr|svn)\+)?[a-z][a-z0-9+.-]*://"
+_HASH: Final = r"\s--hash[=\s]\s*(?P<hash>[a-z0-9]+:[0-9A-Fa-f]+)(?=\s|$)"
+_PER_LINE_OPTION: Final = r"\s--(?P<name>global-option|config-settings?|install-option)\b"
+_PROJECT: Final = r"(?P<path>[^\[;]+?)\s*(?:\[(?P<extras>[^\]]*)\])?\s*(?:;(?P<marker>.*))?"
+_ARCHIVE: Final = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _WAY_OUT: Final = "keep credentials out of the file: mount them with pip_secret_mounts, for example a .netrc file"
 
 _SHORT: Final = {
@@ -51,7 +52,7 @@ _WITH_VALUE: Final = (
     "--trusted-host",
 )
 _WITHOUT_VALUE: Final = ("--no-index", "--pre", "--prefer-binary", "--require-hashes")
-_OPTION = re.compile(r"(?P<name>--[a-z-]+|-[a-zA-Z])(?:\s*=\s*|\s+|(?<=^-\w)(?=\S))?(?P<value>.*)", re.DOTALL)
+_OPTION: Final = r"(?s)(?P<name>--[a-z-]+|-[a-zA-Z])(?:\s*=\s*|\s+|(?<=^-\w)(?=\S))?(?P<value>.*)"
 
 
 @dataclass(slots=True)
@@ -136,16 +137,16 @@ def _logical_lines(text: str) -> list[tuple[int, str]]:
         pending, start = "", 0
     if pending:
         joined.append((start, pending))
-    cleaned = ((number, _COMMENT.sub("", line).strip()) for number, line in joined)
+    cleaned = ((number, re.sub(_COMMENT, "", line).strip()) for number, line in joined)
     return [(number, line) for number, line in cleaned if line]
 
 
 def _check_secrets(line: str, place: _Place) -> None:
-    for match in _CREDENTIALS.finditer(line):
+    for match in re.finditer(_CREDENTIALS, line):
         # The user name of an SSH login ("git@") opens nothing by itself.
         if "ssh" not in match["scheme"].lower() or ":" in match["user"]:
             _refuse(place, "holds credentials, which would end up in image history and logs", _WAY_OUT)
-    if "://" in line and _SIGNED.search(line):
+    if "://" in line and re.search(_SIGNED, line):
         _refuse(place, "holds a URL with a token in it, which would end up in image history and logs", _WAY_OUT)
 
 
@@ -155,11 +156,11 @@ def _refuse(place: _Place, message: str, hint: str = "", shown: str = "") -> NoR
 
 
 def _option(line: str, place: _Place, collected: _Collected, read: Read, *, is_constraint: bool) -> None:
-    match = _OPTION.fullmatch(line)
+    match = re.fullmatch(_OPTION, line)
     name = match["name"] if match else line.split()[0]
     name = _SHORT.get(name, name)
     value = match["value"].strip().strip("'\"") if match else ""
-    if _VARIABLE.search(value):
+    if re.search(_VARIABLE, value):
         _refuse(place, "uses an environment variable, which differs from machine to machine", _WAY_OUT)
     if name in ("--requirement", "--constraint"):
         nested = _beside(value, place)
@@ -180,7 +181,7 @@ def _add_option(option: str, collected: _Collected) -> None:
 
 
 def _option_value(name: str, value: str, place: _Place) -> str:
-    if name == "--find-links" and _URL.match(value) is None:
+    if name == "--find-links" and re.match(_URL, value) is None:
         _refuse(place, "names a folder of this machine, which the build does not see", "list its files one by one")
     return value
 
@@ -189,24 +190,24 @@ def _beside(value: str, place: _Place) -> str:
     """Return the path of an included file, relative to the folder of the first file."""
     if not value:
         _refuse(place, "includes a file without naming it")
-    if _URL.match(value):
+    if re.match(_URL, value):
         _refuse(place, "includes a file from the network, whose content may change", "download it and include the file")
     return posixpath.normpath(posixpath.join(place.folder, value))
 
 
 def _editable(value: str, place: _Place, collected: _Collected) -> None:
-    if _URL.match(value):
+    if re.match(_URL, value):
         _requirement(value, place, collected, is_constraint=False)
         return
     _project(value, place, collected, editable=True)
 
 
 def _requirement(line: str, place: _Place, collected: _Collected, *, is_constraint: bool) -> None:
-    if _VARIABLE.search(line):
+    if re.search(_VARIABLE, line):
         _refuse(place, "uses an environment variable, which differs from machine to machine", _WAY_OUT)
-    hashes = tuple(sorted({match["hash"].lower() for match in _HASH.finditer(line)}))
-    text = _HASH.sub("", line).strip()
-    option = _PER_LINE_OPTION.search(text)
+    hashes = tuple(sorted({match["hash"].lower() for match in re.finditer(_HASH, line)}))
+    text = re.sub(_HASH, "", line).strip()
+    option = re.search(_PER_LINE_OPTION, text)
     if option:
         _refuse(place, f"has an option that is not used here: --{option['name']}", "set pip_extra_args")
     if _is_local(text):
@@ -220,17 +221,14 @@ def _requirement(line: str, place: _Place, collected: _Collected, *, is_constrai
 
 def _is_local(text: str) -> bool:
     """Return whether pip would take the text for a path: it looks like one, or names an archive."""
-    if _URL.match(text) or " @ " in text:
+    if re.match(_URL, text) or " @ " in text:
         return False
     path = text.split(";")[0].split("[")[0].strip()
     return path.startswith((".", "/", "~")) or "/" in path or path.lower().endswith(_ARCHIVE) or path == "."
 
 
-_PROJECT = re.compile(r"(?P<path>[^\[;]+?)\s*(?:\[(?P<extras>[^\]]*)\])?\s*(?:;(?P<marker>.*))?")
-
-
 def _project(text: str, place: _Place, collected: _Collected, *, editable: bool) -> None:
-    match = _PROJECT.fullmatch(text)
+    match = re.fullmatch(_PROJECT, text)
     if match is None or match["path"].startswith(("/", "~")):
         _refuse(place, "names a path that is not relative", "write it relative to the file", shown=text)
     path = posixpath.normpath(posixpath.join(place.folder, match["path"].removeprefix("file:")))
@@ -251,7 +249,7 @@ def _marker(text: str | None, place: _Place) -> str:
 
 
 def _normalised(text: str, place: _Place) -> str:
-    if _URL.match(text):
+    if re.match(_URL, text):
         return re.sub(r"\s+;", " ;", text)
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name

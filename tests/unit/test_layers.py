@@ -16,7 +16,7 @@ ROWS: tuple[str, ...] = (
     "errors events ignore",
     "names",
     "oci plain_data fields spec",
-    "snapshot plan builder_options planner requirements locks environment_file poetry_lock closure "
+    "snapshot plan builder_options planner environment_file poetry_lock schema requirements locks environment_file poetry_lock closure "
     "gitignore dockerignore git_index",
     "dockerfile tarball deflate wheels wheels.*",
     "fingerprint",
@@ -28,7 +28,7 @@ ROWS: tuple[str, ...] = (
     "registry.layout registry.many registry.mirrors registry.tokens registry.transport "
     "builders.buildkit builders.noop builders.staging builders.uv_binary builders.daemonless "
     "builders.assembly builders.assembly.*",
-    "settings compose report",
+    "settings compose doctor report",
     "image_spec targets flyte task __main__ __init__ cli cli.*",
 )
 LAST_PURE_ROW = 7

@@ -14,9 +14,9 @@ from imagespec.errors import SpecError
 __all__ = ["FrozenDict", "frozen", "mapping", "one_line", "refuse", "strings", "text", "variables"]
 
 # Linux passes a program at most 128 KiB in one argument or variable (execve(2), MAX_ARG_STRLEN), and a Dockerfile
-# line holds 64 KiB; a sum of a MiB leaves room for what the program needs besides.
+# line holds 64 KiB; all variables, twice (as build arguments too), and the arguments must fit in 2 MiB.
 _MAX_VARIABLE_BYTES: Final = 130_000
-_MAX_VARIABLES_BYTES: Final = 1_000_000
+_MAX_VARIABLES_BYTES: Final = 500_000
 _MAX_LINE_BYTES: Final = 4_096
 _MAX_DEPTH: Final = 20
 _TOO_LONG: Final = "Linux cannot hand it to a program: put it in a file, and copy that"

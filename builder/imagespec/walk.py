@@ -17,6 +17,7 @@ __all__ = ["Found", "FoundFile", "Rules", "Standing", "Tracked", "walk"]
 
 _GITIGNORE: Final = b".gitignore"
 _GIT_FOLDER: Final = frozenset((b".git",))
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _WHITEOUT: Final = b".wh."
 _OWNER_MAY_EXECUTE: Final = 0o100
 
@@ -108,21 +109,16 @@ class _Walker:
             self._skipped = _GIT_FOLDER if rules.gitignore else frozenset(), ()
 
     def look_into(self, prefix: str, standing: Standing) -> list[tuple[str, Standing]]:
-        """Note what the folder ``prefix`` ('' or ending with '/') holds; return the folders to look into."""
-        entries = self._entries(prefix)
-        if not entries:
-            if prefix and not standing.is_left_out and not standing.only_tracked:
-                self.found.empty_folders.append(prefix[:-1])
-            return []
-        names = [entry.name for entry in entries]
-        if self._rules.standard and prefix and VIRTUAL_ENVIRONMENT_MARKER in names:
-            return []
-        if _GITIGNORE in names and self._rules.gitignore and not standing.only_tracked:
-            standing = self._with_gitignore(prefix, standing)
-        texts, is_suspicious = _texts(names)
-        doubtful = self._doubtful(prefix, names, texts, standing)
+        """Note what the folder ``prefix`` ('' or ending with '/') holds; return the folders to look into.
+
+        Raise InputError when it cannot be read, InputChanged when it changes meanwhile.
+        """
+        handle = self._opened(prefix)
         try:
-            return self._sorted_out(prefix, zip(entries, texts, strict=True), doubtful, is_suspicious, standing)
+            # Through a descriptor: stat(2) by path would look up every folder above for every file.
+            with os.scandir(handle) as listing:
+                entries = list(listing)
+            return self._seen(prefix, handle, entries, standing)
         except OSError as error:
             shown = prefix[:-1] or "."
             raise InputChanged(
@@ -130,11 +126,12 @@ class _Walker:
                 path=shown,
                 hint="run again when nothing writes to it, or leave it out by .dockerignore",
             ) from error
+        finally:
+            os.close(handle)
 
-    def _entries(self, prefix: str) -> list[os.DirEntry[bytes]]:
+    def _opened(self, prefix: str) -> int:
         try:
-            with os.scandir(self._root + prefix.encode()) as entries:
-                return list(entries)
+            return os.open(self._root + prefix.encode(), _FOLDER)
         except OSError as error:
             shown = prefix[:-1] or "."
             raise InputError(
@@ -142,6 +139,24 @@ class _Walker:
                 path=shown,
                 hint="make it readable, or leave it out by .dockerignore",
             ) from error
+
+    def _seen(
+        self, prefix: str, handle: int, entries: list[os.DirEntry[str]], standing: Standing
+    ) -> list[tuple[str, Standing]]:
+        if not entries:
+            if prefix and not standing.is_left_out and not standing.only_tracked:
+                self.found.empty_folders.append(prefix[:-1])
+            return []
+        joined = os.fsencode("\0".join([entry.name for entry in entries]))
+        names = joined.split(b"\0")
+        if self._rules.standard and prefix and VIRTUAL_ENVIRONMENT_MARKER in names:
+            return []
+        if _GITIGNORE in names and self._rules.gitignore and not standing.only_tracked:
+            standing = self._with_gitignore(prefix, standing)
+        texts, is_suspicious = _texts(joined)
+        doubtful = self._doubtful(prefix, names, texts, standing)
+        listed = zip(entries, names, texts, strict=True)
+        return self._sorted_out(prefix, handle, listed, doubtful, is_suspicious, standing)
 
     def _with_gitignore(self, prefix: str, standing: Standing) -> Standing:
         folder = prefix.encode()
@@ -167,7 +182,8 @@ class _Walker:
     def _sorted_out(
         self,
         prefix: str,
-        entries: Iterable[tuple[os.DirEntry[bytes], str]],
+        handle: int,
+        listed: Iterable[tuple[os.DirEntry[str], bytes, str]],
         doubtful: set[bytes],
         is_suspicious: bool,
         standing: Standing,
@@ -175,15 +191,15 @@ class _Walker:
         """Note a folder's entries; return the folders among them. The loop is what a large tree's time is spent in."""
         folders: list[tuple[str, Standing]] = []
         note = self.found.files.append
-        for entry, text in entries:
+        for entry, name, text in listed:
             below = standing
-            if entry.name in doubtful:
-                kept = self._judged(prefix, entry, text, standing)
+            if name in doubtful:
+                kept = self._judged(prefix, entry, name, text, standing)
                 if kept is None:
                     continue
                 below = kept
             if is_suspicious:
-                _refuse_unfit(entry.name, prefix)
+                _refuse_unfit(name, prefix)
             if entry.is_file(follow_symlinks=False):
                 status = entry.stat(follow_symlinks=False)
                 executable = status.st_mode & _OWNER_MAY_EXECUTE != 0
@@ -193,14 +209,15 @@ class _Walker:
                 if inside is not None:
                     folders.append((f"{prefix}{text}/", inside))
             elif entry.is_symlink():
-                self.found.links.append((prefix + text, os.readlink(entry.path)))
+                self.found.links.append((prefix + text, os.readlink(name, dir_fd=handle)))
             else:
                 self.found.special.append(prefix + text)
         return folders
 
-    def _judged(self, prefix: str, entry: os.DirEntry[bytes], text: str, standing: Standing) -> Standing | None:
+    def _judged(
+        self, prefix: str, entry: os.DirEntry[str], name: bytes, text: str, standing: Standing
+    ) -> Standing | None:
         """Return how the rules stand below an entry that they may leave out, or None when they do."""
-        name = entry.name
         names, suffixes = self._skipped
         if name in names or (suffixes and name.endswith(suffixes)):
             return None
@@ -244,13 +261,12 @@ def read_gitignore(path: bytes) -> bytes:
         return stream.read()
 
 
-def _texts(names: list[bytes]) -> tuple[list[str], bool]:
-    """Return a folder's names as text, and whether one of them may be unfit for an image."""
-    joined = b"\0".join(names)
+def _texts(joined: bytes) -> tuple[list[str], bool]:
+    """Return a folder's names (NUL between them) as text, and whether one of them may be unfit for an image."""
     try:
         return joined.decode().split("\0"), joined.startswith(_WHITEOUT) or b"\0" + _WHITEOUT in joined
     except UnicodeDecodeError:
-        return [name.decode("utf-8", "surrogateescape") for name in names], True
+        return joined.decode("utf-8", "surrogateescape").split("\0"), True
 
 
 def _bytes(text: str) -> bytes:

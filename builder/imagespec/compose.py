@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from imagespec import builder_options, fields
 from imagespec.builders import Builder, BuildOptions, Cancellation, SecretFile
@@ -18,10 +18,12 @@ from imagespec.ensure import BuildRequest
 from imagespec.errors import SpecError
 from imagespec.events import Emit, discard
 from imagespec.fingerprint import Fingerprint, fingerprint_of, tag_of
+from imagespec.ledger import Ledger
 from imagespec.names import Reference, Repository
 from imagespec.oci import canonical_json
 from imagespec.plan import BaseLayout, BuildPlan, Parent
 from imagespec.planner import make_plan
+from imagespec.record import record_of, shortened
 from imagespec.registry import Registry, Resolver
 from imagespec.registry.credentials import FileCredentials
 from imagespec.registry.engine import EngineImages
@@ -34,11 +36,11 @@ from imagespec.stat_cache import StatCache
 from imagespec.target_lock import TargetLocks
 from imagespec.workspace import Workspace
 
-__all__ = ["Composition", "Identity", "Target"]
+__all__ = ["LABEL_FINGERPRINT", "LABEL_RECORD", "Composition", "Identity", "Target"]
 
 ENTRY_POINTS: Final = "imagespec.builders"
 LABEL_FINGERPRINT: Final = "io.imagespec.fingerprint"
-LABEL_PARTS: Final = "io.imagespec.parts"
+LABEL_RECORD: Final = "io.imagespec.record"
 _LABEL_LIMIT_BYTES: Final = 4096
 # Names that a spec written for Flyte may carry for "the usual builder".
 _AUTOMATIC: Final = ("auto", "default")
@@ -167,6 +169,11 @@ class Composition:
         return HttpRegistry(network=self.settings.network, credentials=FileCredentials(credential_files))
 
     @cached_property
+    def ledger(self) -> Ledger:
+        """What was built on this machine, and from what."""
+        return Ledger(self.settings.cache_dir / "ledger")
+
+    @cached_property
     def engine(self) -> EngineImages:
         """The local engine's images."""
         return EngineImages(docker_host=self.settings.docker_host or None)
@@ -274,9 +281,5 @@ def _existing(folder: str, source: str) -> str:
 
 
 def _labels(identity: Identity) -> tuple[tuple[str, str], ...]:
-    parts: Any = {name: digest.encoded[:24] for name, digest in identity.fingerprint.parts}
-    record = canonical_json(parts)
-    labels = [(LABEL_FINGERPRINT, identity.fingerprint.text)]
-    if len(record) <= _LABEL_LIMIT_BYTES:
-        labels.append((LABEL_PARTS, record.decode()))
-    return tuple(labels)
+    record = shortened(record_of(identity.plan), _LABEL_LIMIT_BYTES)
+    return ((LABEL_FINGERPRINT, identity.fingerprint.text), (LABEL_RECORD, canonical_json(record).decode()))

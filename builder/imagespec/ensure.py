@@ -8,16 +8,16 @@ from enum import Enum
 from typing import TypeAlias
 
 from imagespec.builders import Builder, BuildOptions
-from imagespec.errors import Cancelled, IntegrityError
+from imagespec.errors import Cancelled, EngineError, ImageSpecError, IntegrityError, RegistryError
 from imagespec.events import Emit
 from imagespec.fingerprint import Fingerprint
 from imagespec.names import Reference
 from imagespec.oci import Descriptor
 from imagespec.plan import BuildPlan
-from imagespec.registry import Resolver
+from imagespec.registry import Registry, Resolver
 from imagespec.snapshot import Files
 
-__all__ = ["BuildRequest", "BuildResult", "Clock", "Outcome", "ensure"]
+__all__ = ["BuildRequest", "BuildResult", "Clock", "Outcome", "build_absent", "ensure", "result_of"]
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds from an arbitrary start, never going back."""
@@ -28,13 +28,15 @@ class Outcome(Enum):
 
     BUILT = "built"
     REUSED = "reused"
+    TAGGED = "tagged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """One image that is wanted: its plan, its name, how and by whom to build it if it is absent.
 
-    ``parent`` is the request for the image that the plan is based on, when that is an ImageSpec too.
+    ``parent`` is the request for the image that the plan is based on, when that is an ImageSpec too. ``registry`` is
+    None for an image that is kept by the local engine: it cannot be copied to another name.
     """
 
     plan: BuildPlan
@@ -45,6 +47,13 @@ class BuildRequest:
     options: BuildOptions
     parent: BuildRequest | None = None
     is_forced: bool = False
+    registry: Registry | None = None
+
+    @property
+    def name(self) -> str:
+        """The image's name as people write it: local images without the registry that Docker would fill in."""
+        path, tag = self.reference.repository.path.removeprefix("library/"), self.reference.tag
+        return str(self.reference) if self.registry is not None or not self.options.load else f"{path}:{tag}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,33 +78,67 @@ def ensure(request: BuildRequest, files: Files, *, emit: Emit, clock: Clock) -> 
     """
     started = clock()
     found = request.images.resolve(request.reference)
-    looked_up = clock()
-    lookup = ("look up", looked_up - started)
+    lookup = ("look up", clock() - started)
     if found is not None and not request.is_forced:
-        return _result(request, found, Outcome.REUSED, "it exists", (lookup,))
+        return result_of(request, found, Outcome.REUSED, "it exists", (lookup,))
     reason = "it did not exist" if found is None else "forced"
-    options = request.options
     request.builder.check(request.plan)
+    base = None
     if request.parent is not None:
         # A forced child does not force its parents (they have identities of their own).
-        parent = ensure(request.parent, files, emit=emit, clock=clock)
-        options = replace(options, base=parent.reference)
+        base = ensure(request.parent, files, emit=emit, clock=clock).reference
+    return build_absent(request, files, base=base, reason=reason, spent=(lookup,), emit=emit, clock=clock)
+
+
+def build_absent(
+    request: BuildRequest,
+    files: Files,
+    *,
+    base: Reference | None,
+    reason: str,
+    spent: tuple[tuple[str, float], ...],
+    emit: Emit,
+    clock: Clock,
+) -> BuildResult:
+    """Build what is known to be absent (or forced) on ``base``, its parent's image; ``spent`` begins the timings.
+
+    When the build fails and the image is there all the same, somebody else has made it meanwhile (and the tag may be
+    immutable, or stand for other bytes now): that is the result. Otherwise raise what the builder raised.
+    """
+    started = clock()
+    options = request.options if base is None else replace(request.options, base=base)
     request.builder.prepare(request.plan, options)
     if options.cancellation.cancelled:
         raise Cancelled("build: stopped before it began")
     prepared = clock()
-    built = request.builder.build(request.plan, files, request.reference, options=options, emit=emit)
-    timings = (lookup, ("prepare", prepared - looked_up), ("build", clock() - prepared))
-    return _result(request, built, Outcome.BUILT, reason, timings)
+    try:
+        built = request.builder.build(request.plan, files, request.reference, options=options, emit=emit)
+    except (EngineError, RegistryError, IntegrityError):
+        other = None if request.is_forced else _made_elsewhere(request)
+        if other is None:
+            raise
+        timings = (*spent, ("prepare", prepared - started), ("build", clock() - prepared))
+        return result_of(request, other, Outcome.REUSED, "another build made it meanwhile", timings)
+    timings = (*spent, ("prepare", prepared - started), ("build", clock() - prepared))
+    return result_of(request, built, Outcome.BUILT, reason, timings)
 
 
-def _result(
+def _made_elsewhere(request: BuildRequest) -> Descriptor | None:
+    try:
+        return request.images.resolve(request.reference)
+    except ImageSpecError:
+        # The build's own error says more than this one.
+        return None
+
+
+def result_of(
     request: BuildRequest,
     descriptor: Descriptor,
     outcome: Outcome,
     reason: str,
     timings: tuple[tuple[str, float], ...],
 ) -> BuildResult:
+    """Return the result for a request whose image stands there as ``descriptor``; raise IntegrityError."""
     if request.reference.tag is None:
         raise IntegrityError(f"ensure: {request.reference} has no tag")
     return BuildResult(

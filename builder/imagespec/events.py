@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import TypeAlias
 
-__all__ = ["BytesMoved", "Emit", "Event", "StepFinished", "StepLog", "StepStarted", "Warned", "discard"]
+__all__ = [
+    "BytesMoved",
+    "Emit",
+    "Event",
+    "ImageChanged",
+    "ImageState",
+    "InImage",
+    "StepFinished",
+    "StepLog",
+    "StepStarted",
+    "Warned",
+    "discard",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +67,42 @@ class Warned:
     hint: str = ""
 
 
-Event: TypeAlias = StepStarted | StepLog | StepFinished | BytesMoved | Warned
+class ImageState(Enum):
+    """Where one image of a run stands."""
+
+    WAITING = "waiting"
+    BUILDING = "building"
+    BUILT = "built"
+    REUSED = "reused"
+    TAGGED = "tagged"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    STOPPED = "stopped"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing follows it in a run."""
+        return self not in (ImageState.WAITING, ImageState.BUILDING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageChanged:
+    """An image of a run (its name, as people write it) came into a state; ``detail`` says why, or what it waits for."""
+
+    image: str
+    state: ImageState
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InImage:
+    """What happened in the build of one image among several."""
+
+    image: str
+    event: StepStarted | StepLog | StepFinished | BytesMoved | Warned
+
+
+Event: TypeAlias = StepStarted | StepLog | StepFinished | BytesMoved | Warned | ImageChanged | InImage
 Emit: TypeAlias = Callable[[Event], None]
 
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import posixpath
 import stat
+import threading
 import time
 from collections.abc import Callable
 from typing import BinaryIO, Final
@@ -58,6 +59,8 @@ class Workspace:
         # Where entries were found: (root, what their paths start with, entries); looked up when content is wanted.
         self._origins: list[tuple[bytes, str, tuple[ContextEntry, ...]]] = []
         self._by_digest: dict[bytes, tuple[bytes, str, int]] = {}
+        # Several builds of a run read at once.
+        self._indexing = threading.Lock()
 
     def take(self, declaration: Declaration, *, modules: tuple[str, ...] = ()) -> Snapshot:
         """Return what the disk says of the declaration's fields; ``modules`` are the files that define the targets.
@@ -77,11 +80,12 @@ class Workspace:
 
         Reading it raises InputChanged, naming the file, when the bytes are not the digest's.
         """
-        while self._origins:
-            root, prefix, entries = self._origins.pop()
-            for entry in entries:
-                if entry.kind is EntryKind.FILE:
-                    self._by_digest[entry.sha256] = (root, entry.path[len(prefix) :], entry.size_bytes)
+        with self._indexing:
+            while self._origins:
+                root, prefix, entries = self._origins.pop()
+                for entry in entries:
+                    if entry.kind is EntryKind.FILE:
+                        self._by_digest[entry.sha256] = (root, entry.path[len(prefix) :], entry.size_bytes)
         sha256 = bytes.fromhex(digest.encoded)
         root, path, size = self._by_digest[sha256]
         return content.open_verified(root, path, size, sha256)

@@ -23,12 +23,12 @@ ROWS: tuple[str, ...] = (
     "registry registry.api registry.hosts registry.answers registry.auth registry.referrers "
     "builders builders.commands builders.progress",
     "ensure graph",
-    "content layouts links stat_cache walk work_tree workspace target_lock "
+    "content layouts links stat_cache walk work_tree workspace target_lock resources batch "
     "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http registry.copies "
     "registry.layout registry.many registry.mirrors registry.tokens registry.transport "
     "builders.buildkit builders.noop builders.staging builders.uv_binary builders.daemonless "
     "builders.assembly builders.assembly.*",
-    "settings compose doctor report",
+    "settings compose doctor report report.*",
     "image_spec targets flyte task __main__ __init__ cli cli.*",
 )
 LAST_PURE_ROW = 7

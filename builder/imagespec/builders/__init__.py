@@ -38,15 +38,22 @@ class Cancellation:
     def cancel(self) -> None:
         """Ask to stop: every registered callback is called once."""
         self._cancelled = True
-        while self._callbacks:
-            self._callbacks.pop()()
+        self._call_all()
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
         """Register what stops the work under way; called at once if stop was already asked for."""
+        # In this order: a cancellation between the two finds the callback, or is seen here.
+        self._callbacks.append(callback)
         if self._cancelled:
+            self._call_all()
+
+    def _call_all(self) -> None:
+        while True:
+            try:
+                callback = self._callbacks.pop()
+            except IndexError:
+                return
             callback()
-        else:
-            self._callbacks.append(callback)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

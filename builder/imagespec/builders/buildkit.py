@@ -160,6 +160,9 @@ class BuildKitBuilder:
         options.cancellation.on_cancel(lambda: _interrupt(process_id))
         try:
             for line in _lines(client, keywords):
+                if options.cancellation.cancelled:
+                    # It was asked for before there was a client to interrupt.
+                    raise Cancelled("build: stopped before anything was pushed")
                 for event in decoder.feed(line):
                     emit(event)
         except DockerException as error:

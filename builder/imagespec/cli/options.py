@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-__all__ = ["builder", "format", "no_stat_cache", "registry", "target"]
+__all__ = ["builder", "format", "jobs", "no_stat_cache", "registry", "target"]
 
 format: Final = click.option(  # noqa: A001
     "--format",
@@ -25,4 +25,12 @@ registry: Final = click.option(
 )
 builder: Final = click.option(
     "--builder", default="", metavar="NAME", help="Build with this builder, whatever the spec says."
+)
+jobs: Final = click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Builds at once; without it as many as CPUs and free memory allow.",
 )

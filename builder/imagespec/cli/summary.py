@@ -1,0 +1,94 @@
+"""What a run leaves behind: a summary for people on stderr, a record for each image, an exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from imagespec.batch import Ending
+from imagespec.cli.session import say
+from imagespec.ensure import BuildResult, Outcome
+from imagespec.events import ImageState
+from imagespec.report import error_lines
+
+__all__ = ["exit_code", "record", "result_line", "tell"]
+
+_NAMES_SHOWN: Final = 5
+
+
+def exit_code(endings: Sequence[Ending]) -> int:
+    """Return 0 when every image is there, else the highest exit code of what failed."""
+    return max((ending.error.exit_code for ending in endings if ending.error is not None), default=0)
+
+
+def tell(endings: Sequence[Ending], total_s: float) -> None:
+    """Say on stderr what became of each image, failures last and in full."""
+    distinct = list({ending.request.reference: ending for ending in endings}.values())
+    if len(distinct) == 1 and distinct[0].result is not None:
+        say(_one(distinct[0].result))
+    told: dict[str, list[str]] = {}
+    for ending in distinct:
+        if ending.error is not None:
+            culprit = ending.blocked_by or ending.request
+            told.setdefault("\n".join(error_lines(ending.error)), []).append(culprit.name)
+    for text, names in told.items():
+        if len(distinct) > 1:
+            say(f"failed: {_listed(list(dict.fromkeys(names)))}")
+        say(text)
+    for ending in distinct:
+        if ending.blocked_by is not None:
+            say(f"{ending.state.value}: {ending.request.name}: {ending.detail}")
+    if len(distinct) > 1:
+        say(f"{len(distinct)} images: {_counts(distinct)}; {total_s:.2f} s{_phases(distinct)}")
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
+
+
+def _counts(endings: list[Ending]) -> str:
+    states = [ending.state for ending in endings]
+    return ", ".join(f"{states.count(state)} {state.value}" for state in ImageState if state in states)
+
+
+def _phases(endings: list[Ending]) -> str:
+    """Return the seconds that all images spent in each phase, added up: several pass at once."""
+    spent: dict[str, float] = {}
+    for ending in endings:
+        for phase, seconds in ending.result.timings if ending.result else ():
+            spent[phase] = max(spent.get(phase, 0.0), seconds) if phase == "look up" else spent.get(phase, 0) + seconds
+    text = ", ".join(f"{phase} {seconds:.2f} s" for phase, seconds in spent.items())
+    return f" ({text}, of all images together)" if text else ""
+
+
+def _one(result: BuildResult) -> str:
+    total_s = sum(seconds for _, seconds in result.timings)
+    phases = ", ".join(f"{phase} {seconds:.2f} s" for phase, seconds in result.timings)
+    return f"{result.outcome.value}: {result.reason}; {total_s:.2f} s ({phases})"
+
+
+def result_line(origin: str, ending: Ending, form: str) -> str:
+    """Return what stdout says of an image: its reference, or "" when there is none; as JSON always a record."""
+    if form == "json":
+        return json.dumps(record(origin, ending))
+    return str(ending.result.reference) if ending.result is not None else ""
+
+
+def record(origin: str, ending: Ending) -> dict[str, Any]:
+    """Return the record of one image for tools."""
+    result, request = ending.result, ending.request
+    value: dict[str, Any] = {
+        "origin": origin,
+        "image": str(result.reference) if result else request.name,
+        "tag": request.reference.tag,
+        "digest": str(result.reference.digest) if result else None,
+        "outcome": ending.state.value,
+        "reason": ending.detail,
+        "builder": request.builder.name if result is None or result.outcome is Outcome.BUILT else None,
+        "seconds": {phase: round(seconds, 4) for phase, seconds in (result.timings if result else ())},
+    }
+    if ending.error is not None:
+        value["error"] = {"type": type(ending.error).__name__, "message": str(ending.error), "hint": ending.error.hint}
+    return value

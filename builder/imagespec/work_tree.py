@@ -54,8 +54,7 @@ def docker_rules(root: bytes) -> DockerIgnore:
     file = root + b"/.dockerignore"
     if not os.path.isfile(file):
         return NO_DOCKERIGNORE
-    with open(file, "rb") as stream:
-        return dockerignore.parse(stream.read().decode("utf-8", "replace"))
+    return dockerignore.parse(_read(file).decode("utf-8", "replace"))
 
 
 def refuse_left_out(root: bytes, path: str, ignore: IgnoreRules) -> None:
@@ -126,9 +125,14 @@ def _git_folder(top: bytes) -> bytes | None:
 
 def _tracked(tree: _WorkTree) -> frozenset[bytes]:
     """Return what git tracks; nothing when there is no index yet, or one that cannot be read."""
+    hash_bytes = _hash_bytes(tree.git_folder)
     try:
-        with open(tree.git_folder + b"/index", "rb") as stream:
-            return git_index.tracked_paths(stream.read(), hash_bytes=_hash_bytes(tree.git_folder))
+        data = _read(tree.git_folder + b"/index")
+        paths = git_index.tracked_paths(data, hash_bytes=hash_bytes)
+        shared = git_index.shared_index(data, hash_bytes=hash_bytes)
+        if shared is not None:
+            paths |= git_index.tracked_paths(_read(tree.git_folder + b"/" + shared.encode()), hash_bytes=hash_bytes)
+        return paths
     except FileNotFoundError:
         return frozenset()
     except (OSError, git_index.NotAnIndexError) as error:
@@ -139,13 +143,16 @@ def _tracked(tree: _WorkTree) -> frozenset[bytes]:
         ) from error
 
 
+def _read(file: bytes) -> bytes:
+    with open(file, "rb") as stream:
+        return stream.read()
+
+
 def _hash_bytes(git_folder: bytes) -> int:
     common = git_folder
     if os.path.isfile(git_folder + b"/commondir"):
-        with open(git_folder + b"/commondir", "rb") as stream:
-            common = os.path.join(git_folder, stream.read().strip())
+        common = os.path.join(git_folder, _read(git_folder + b"/commondir").strip())
     try:
-        with open(common + b"/config", "rb") as stream:
-            return 32 if _SHA256_OBJECTS.search(stream.read()) else 20
+        return 32 if _SHA256_OBJECTS.search(_read(common + b"/config")) else 20
     except OSError:
         return 20

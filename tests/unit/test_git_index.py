@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imagespec.git_index import NotAnIndexError, tracked_paths
+from imagespec.git_index import NotAnIndexError, shared_index, tracked_paths
 
 PATHS = ["a", "a-b", f"dir/{'x' * 200}/{'y' * 200}", "dir/é ü", "dir/sub/1234567", "dir/sub/12345678", "z\nz"]
 
@@ -51,3 +51,15 @@ def test_an_index_that_ends_early_or_is_none(tmp_path: Path, version: int) -> No
 
 def test_an_empty_index() -> None:
     assert tracked_paths(b"DIRC\0\0\0\x02\0\0\0\0" + bytes(20)) == frozenset()
+
+
+def test_a_split_index_names_the_file_with_the_rest(tmp_path: Path) -> None:
+    assert shared_index(index(tmp_path, 2)) is None
+    subprocess.run(["git", "update-index", "--split-index"], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "later").touch()
+    subprocess.run(["git", "add", "later"], cwd=tmp_path, check=True, capture_output=True)
+    data = (tmp_path / ".git" / "index").read_bytes()
+    name = shared_index(data)
+    assert name is not None
+    assert tracked_paths(data) == {b"later"}
+    assert tracked_paths((tmp_path / ".git" / name).read_bytes()) == {path.encode() for path in PATHS}

@@ -7,11 +7,14 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import packaging
 import pytest
 
+import imagespec
 from imagespec.errors import ImageSpecError, InputChanged, InputError, InputMissing, InputOutsideRoot, SpecError
 from imagespec.events import Event, Warned
 from imagespec.ignore import IgnoreRules
@@ -158,6 +161,59 @@ def test_a_work_tree_and_a_plain_copy_of_it_give_the_same_entries(project: Path,
     assert everything(project) == expected
     assert "é/ü.txt" in paths(expected)
     assert not {"a.log", "é/ü.log"} & set(paths(expected))
+
+
+SCRIPT = """
+import hashlib, sys
+from imagespec.spec import Declaration
+from imagespec.workspace import Workspace
+declaration = Declaration(source_root=".", source_copy_mode="ALL", copy=["pkg"], requirements="r.txt")
+snapshot = Workspace(cwd=".").take(declaration)
+rows = [(t.field, [(e.path, e.kind.value, e.executable, e.size_bytes, e.sha256, e.target) for e in t.entries])
+        for t in snapshot.trees]
+print(hashlib.sha256(repr((rows, snapshot.requirements)).encode()).hexdigest())
+"""
+
+
+def test_locale_time_zone_hash_seed_and_interpreter_change_nothing(project: Path) -> None:
+    write(project, {"é/ü ☃.txt": "", "r.txt": "a @ https://h.example/a.whl\n", ".gitignore": "ü*\n!ü ☃.txt\n"})
+    (project / "é" / "link").symlink_to("ü ☃.txt")
+    found = set()
+    pythons = [sys.executable, *map(str, Path.home().glob(".pyenv/versions/3.1[0-9]*/bin/python3"))]
+    environments: tuple[dict[str, str], ...] = (
+        {},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "1"},
+        {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "2"},
+    )
+    package = str(Path(imagespec.__file__).parents[1])
+    site = str(Path(packaging.__file__).parents[1])
+    for python in pythons:
+        for environment in environments:
+            done = subprocess.run(
+                [python, "-c", SCRIPT],
+                cwd=project,
+                env={"PYTHONPATH": os.pathsep.join((package, site)), "PYTHONDONTWRITEBYTECODE": "1", **environment},
+                capture_output=True,
+                text=True,
+                check=True,
+                umask=0o077,
+            )
+            found.add(done.stdout)
+    assert len(found) == 1
+
+
+def test_tracked_files_stay_also_in_a_split_index(project: Path) -> None:
+    write(project, {".gitignore": "*.bin\n", "kept.bin": "", "later.bin": "", "other.bin": ""})
+
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", *arguments], cwd=project, check=True, capture_output=True)
+
+    git("init", "-q")
+    git("add", "-f", "kept.bin")
+    git("update-index", "--split-index")
+    git("add", "-f", "later.bin")
+    assert {"kept.bin", "later.bin", "other.bin"} & set(paths(everything(project))) == {"kept.bin", "later.bin"}
+    assert "kept.bin" not in paths(everything(project, ignore=IgnoreRules(tracked=False)))
 
 
 # --- which rules apply

@@ -16,16 +16,16 @@ ROWS: tuple[str, ...] = (
     "errors events ignore",
     "names",
     "oci plain_data fields spec",
-    "snapshot plan builder_options planner environment_file poetry_lock schema requirements locks environment_file poetry_lock closure "
+    "snapshot plan builder_options planner environment_file poetry_lock schema requirements locks closure "
     "gitignore dockerignore git_index",
     "dockerfile tarball deflate wheels wheels.*",
-    "fingerprint",
+    "fingerprint record",
     "registry registry.api registry.hosts registry.answers registry.auth registry.referrers "
     "builders builders.commands builders.progress",
     "ensure graph",
     "content layouts links stat_cache walk work_tree workspace target_lock resources batch "
-    "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http registry.copies "
-    "registry.layout registry.many registry.mirrors registry.tokens registry.transport "
+    "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http "
+    "registry.copies registry.layout registry.many registry.mirrors registry.tokens registry.transport registry.facts ledger "
     "builders.buildkit builders.noop builders.staging builders.uv_binary builders.daemonless "
     "builders.assembly builders.assembly.*",
     "settings compose doctor report report.*",

@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 import click
 
 from imagespec.cli.building import build
+from imagespec.cli.explaining import explain
 from imagespec.cli.helping import doctor, schema
 from imagespec.cli.looking import dockerfile, exists, plan, tag
 from imagespec.cli.session import say
@@ -34,7 +35,7 @@ def cli() -> None:
     """
 
 
-for _command in (build, plan, tag, exists, dockerfile, doctor, schema):
+for _command in (build, plan, tag, exists, dockerfile, doctor, schema, explain):
     cli.add_command(_command)
 
 

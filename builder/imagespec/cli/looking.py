@@ -11,10 +11,12 @@ import click
 
 from imagespec.cli import options
 from imagespec.cli.existence import look_ups
+from imagespec.cli.listing import file_lines
 from imagespec.cli.session import composed, loaded
 from imagespec.compose import Composition, Identity, Target, dockerfile_template
 from imagespec.dockerfile import render, title_of
 from imagespec.errors import ImageSpecError
+from imagespec.record import record_of
 from imagespec.registry.many import LookUp, resolve_many
 from imagespec.report import PlainReport
 from imagespec.settings import Settings
@@ -28,13 +30,20 @@ ABSENT: Final = 1
 @options.target
 @options.registry
 @options.builder
+@click.option("--offline", is_flag=True, help="Ask no registry and no engine whether the image exists.")
+@click.option("--files", is_flag=True, help="List what would be copied, largest first, and what looks unwanted.")
 @options.no_stat_cache
 @options.format
-def plan(target: tuple[str, ...], registry: str, builder: str, no_stat_cache: bool, form: str) -> None:
+def plan(
+    target: tuple[str, ...], registry: str, builder: str, offline: bool, files: bool, no_stat_cache: bool, form: str
+) -> None:
     """Show what would be built, and why; nothing is built or written."""
     composition = composed(Settings.load(), PlainReport(sys.stderr), no_stat_cache)
     for found in loaded(target, registry):
-        record = _plan_record(composition, found, builder)
+        if files:
+            click.echo("\n".join(file_lines(composition.identify(found).plan)))
+            continue
+        record = _plan_record(composition, found, builder, offline)
         click.echo(json.dumps(record) if form == "json" else _plan_text(record))
 
 
@@ -91,24 +100,27 @@ def dockerfile(target: tuple[str, ...], no_stat_cache: bool) -> None:
         click.echo(rendering.dockerfile, nl=False)
 
 
-def _plan_record(composition: Composition, target: Target, builder: str) -> dict[str, Any]:
+def _plan_record(composition: Composition, target: Target, builder: str, offline: bool) -> dict[str, Any]:
     identity = composition.identify(target)
-    request = composition.request(target, builder=builder)
-    (look,) = resolve_many(request.images, [identity.reference])
-    state, detail, _ = _answer(look)
-    problem = _problem(lambda: request.builder.check(identity.plan))
+    made = composition.builder(builder or target.declaration.builder or composition.settings.builder)
+    state, detail = "unasked", ""
+    if not offline:
+        (look,) = resolve_many(composition.images_of(target.declaration, identity), [identity.reference])
+        state, detail, _ = _answer(look)
+    problem = _problem(lambda: made.check(identity.plan))
     return {
         "origin": target.origin,
         "image": identity.name,
         "tag": identity.reference.tag,
         "state": state,
         "detail": detail,
-        "builder": request.builder.name,
+        "builder": made.name,
         "problem": problem,
         "base": _base_text(identity),
         "platforms": [str(platform) for platform in identity.plan.platforms],
         "steps": [title_of(step) for step in identity.plan.steps],
         "parts": {name: str(digest) for name, digest in identity.fingerprint.parts},
+        "record": record_of(identity.plan),
     }
 
 
@@ -130,6 +142,7 @@ def _problem(check: Callable[[], None]) -> str:
 _WOULD: Final = {
     "present": "it exists: nothing would be built",
     "absent": "it does not exist: would be built",
+    "unasked": "nobody was asked whether it exists",
     "unknown": "cannot tell whether it exists: would stop",
 }
 

@@ -47,10 +47,20 @@ class Command:
 @pytest.fixture
 def imagespec(testbed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Command:
     """The command, with caches of this test's own."""
+    return _command(testbed, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def shared_imagespec(testbed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """The same for fixtures that several tests of a module share."""
+    return _command(testbed, tmp_path_factory.mktemp("cache"))
+
+
+def _command(testbed: Bed, cache: Path) -> Command:
     env = {key: value for key, value in os.environ.items() if not key.startswith("IMAGESPEC_")}
     env["PATH"] = os.pathsep.join([*testbed["path"], env["PATH"]])
     env["DOCKER_HOST"] = testbed["docker_host"]
     env["DOCKER_CONFIG"] = testbed["docker_config"]
     env["IMAGESPEC_MIRRORS"] = f"docker.io={testbed['registry']}"
-    env["IMAGESPEC_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    env["IMAGESPEC_CACHE"] = str(cache)
     return Command(env=env, registry=f"{testbed['registry']}/{uuid.uuid4().hex[:12]}")

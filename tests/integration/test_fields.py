@@ -140,9 +140,14 @@ def everything(
             "python_exec": "/usr/bin/python3",
             "runtime_packages": ["gamma"],
             "builder_options": {
-                **{"user": "worker", "workdir": "/srv/app", "bytecode": False, "network": "host"},
-                **{"labels": {"org.example.text": NASTY + LINES}, "build_args": {"TICKET": NASTY}},
-                **{"compression": "zstd", "secrets": [["build secret", "/run/secrets/build"]]},
+                "user": "worker",
+                "workdir": "/srv/app",
+                "bytecode": False,
+                "network": "host",
+                "labels": {"org.example.text": NASTY + LINES},
+                "build_args": {"TICKET": NASTY},
+                "compression": "zstd",
+                "secrets": [["build secret", "/run/secrets/build"]],
             },
             "builder_config": {"uv_image": _uv_image(imagespec, folder / "tool")},
         }
@@ -195,7 +200,9 @@ def test_python_comes_from_where_the_spec_says(everything: Everything) -> None:
 def test_packages_come_from_the_indexes_of_the_spec(everything: Everything) -> None:
     seen = everything.seen["installed"]
     assert {name: seen.get(name) for name in ("alpha", "beta", "gamma", "pip")} == {
-        **{"alpha": "1.0", "beta": "1.0", "gamma": None},
+        "alpha": "1.0",
+        "beta": "1.0",
+        "gamma": None,
         "pip": Tools().pip,
     }
     assert everything.seen["pycs"] == 0, "bytecode: false"

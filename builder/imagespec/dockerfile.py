@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from imagespec.errors import Unsupported
@@ -89,19 +90,9 @@ def render(plan: BuildPlan, template: str, secret_targets: Sequence[str] = (), s
 
     Raise Unsupported, naming the field, for a value that has no safe form.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=False,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=False,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(_FILTERS)
     arguments: dict[str, str] = {}
     variables = _variables(plan, arguments)
-    text = environment.from_string(template).render(
+    text = _compiled(template).render(
         plan=plan,
         config=plan.config,
         account=plan.config.account,
@@ -119,6 +110,21 @@ def render(plan: BuildPlan, template: str, secret_targets: Sequence[str] = (), s
     titles = tuple(title_of(step) for step in plan.steps)
     passed = (*arguments.items(), *plan.config.build_arguments)
     return Rendering(dockerfile=text, arguments=passed, titles=titles)
+
+
+@lru_cache(maxsize=2)
+def _compiled(template: str) -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=False,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=False,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(_FILTERS)
+    return environment.from_string(template)
 
 
 def step_folder(index: int) -> str:

@@ -1,0 +1,258 @@
+"""The environment's layers for one platform: looked at first, made later, so that nothing is written for nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from imagespec.builders import BuildOptions
+from imagespec.builders.assembly.base import Image
+from imagespec.builders.assembly.bytecode import BytecodeStore, Compiler
+from imagespec.builders.assembly.file_system import FileSystem, read_files
+from imagespec.builders.assembly.interpreters import Interpreter, environment_python, find_interpreter
+from imagespec.builders.assembly.layer_file import LayerWriter
+from imagespec.builders.assembly.layers import Layer, LayerStore
+from imagespec.builders.assembly.resolution import Resolver
+from imagespec.builders.assembly.roots import Rooted, above, account_entries, environment_entries, with_parents
+from imagespec.builders.assembly.wheel_layers import (
+    Archive,
+    Owner,
+    grouped,
+    placed_files,
+    write_files,
+)
+from imagespec.builders.assembly.wheel_store import WheelStore
+from imagespec.oci import Platform
+from imagespec.plan import BuildPlan, PythonEnvironment, PythonPackages
+from imagespec.tarball import TarEntry
+from imagespec.wheels.archive import Member
+from imagespec.wheels.lock import LockedWheel, Target, normalized
+from imagespec.wheels.placement import Placed, Scheme
+
+__all__ = ["Environment", "EnvironmentMaker", "look"]
+
+_Kind = TypeVar("_Kind")
+_DIST_INFO: Final = re.compile(r"(?P<name>[^/]+?)-(?P<version>[^/-]+)\.dist-info")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What the environment of one platform will be.
+
+    ``entries`` are the account, the workdir and the empty environment; ``removed`` paths of the base that other
+    versions replace.
+    """
+
+    files: FileSystem
+    python: Interpreter | None
+    scheme: Scheme | None
+    wheels: tuple[LockedWheel, ...]
+    bytecode: bool
+    entries: tuple[Rooted, ...]
+    removed: tuple[str, ...]
+
+
+def look(
+    plan: BuildPlan, platform: Platform, base: Image, files: FileSystem, resolver: Resolver, options: BuildOptions
+) -> Environment:
+    """Return the environment that the plan's steps make over a base; raise what says that it cannot be made."""
+    creation = _last(plan, PythonEnvironment)
+    packages = _last(plan, PythonPackages)
+    python: Interpreter | None = None
+    scheme: Scheme | None = None
+    wheels: tuple[LockedWheel, ...] = ()
+    removed: list[str] = []
+    entries = account_entries(files, plan.config, lambda wanted: read_files(base, wanted))
+    if creation is not None:
+        python = find_interpreter(files, base.run_time, creation)
+        scheme = Scheme(prefix=creation.prefix, python=python.minor)
+        entries += environment_entries(files, creation, python, plan.config.account)
+    elif packages is not None:
+        python = environment_python(files, packages.prefix)
+        scheme = Scheme(prefix=packages.prefix, python=python.minor)
+    if python is not None and scheme is not None:
+        target = Target(platform=platform, python=python.version, libc=python.libc)
+        wheels, removed = _wheels(creation, packages, target, scheme, base, files, resolver, options)
+    return Environment(
+        files=files,
+        python=python,
+        scheme=scheme,
+        wheels=wheels,
+        bytecode=packages.bytecode if packages is not None else True,
+        entries=with_parents(files, entries),
+        removed=tuple(removed),
+    )
+
+
+def _last(plan: BuildPlan, kind: type[_Kind]) -> _Kind | None:
+    return next((step for step in reversed(plan.steps) if isinstance(step, kind)), None)
+
+
+def _wheels(
+    creation: PythonEnvironment | None,
+    packages: PythonPackages | None,
+    target: Target,
+    scheme: Scheme,
+    base: Image,
+    files: FileSystem,
+    resolver: Resolver,
+    options: BuildOptions,
+) -> tuple[tuple[LockedWheel, ...], list[str]]:
+    """Return the wheels to add, and the paths of the installed versions that they replace."""
+    wheels: dict[str, LockedWheel] = {}
+    refresh = not options.use_cache
+    if creation is not None:
+        pip = resolver.pip(creation.pip, (creation.index, creation.extra_indexes), target, refresh=refresh)
+        wheels.update((wheel.name, wheel) for wheel in pip)
+    installed = {} if creation is not None else _installed(files, scheme)
+    if packages is not None:
+        versions = {name: version for name, (version, _) in installed.items()}
+        resolved = resolver.packages(packages, target, versions, refresh=refresh)
+        wheels.update((wheel.name, wheel) for wheel in resolved)
+    added = {name: wheel for name, wheel in wheels.items() if installed.get(name, ("", ""))[0] != wheel.version}
+    replaced = [info for name, (_, info) in installed.items() if name in added]
+    return tuple(added[name] for name in sorted(added)), _removals(base, files, scheme, replaced)
+
+
+def _installed(files: FileSystem, scheme: Scheme) -> dict[str, tuple[str, str]]:
+    """Return version and ``.dist-info`` folder of what an environment has, by normal name."""
+    found = {}
+    prefix = f"{scheme.site_packages}/"
+    for path, node in files.nodes.items():
+        if node.kind == "5" and path.startswith(prefix):
+            match = _DIST_INFO.fullmatch(path[len(prefix) :])
+            if match:
+                found[normalized(match["name"])] = match["version"], path
+    return found
+
+
+def _removals(base: Image, files: FileSystem, scheme: Scheme, infos: Sequence[str]) -> list[str]:
+    """Return what has to go: the files that RECORDs name with their bytecode, and the folders that this empties."""
+    records = {f"{info}/RECORD": files.nodes[f"{info}/RECORD"] for info in infos if f"{info}/RECORD" in files.nodes}
+    if not infos:
+        return []
+    gone: set[str] = set()
+    for text in read_files(base, records).values():
+        for line in text.decode("utf-8", "replace").splitlines():
+            path = files.real(f"{scheme.site_packages}/{line.split(',')[0].strip(chr(34))}")
+            gone.add(path)
+            folder, _, name = path.rpartition("/")
+            if name.endswith(".py"):
+                gone.update(_compiled(files, folder, name[:-3]))
+    for info in infos:
+        gone.update((info, *files.below(info)))
+    return sorted(_topmost(files, {path for path in gone if path in files.nodes}, scheme))
+
+
+def _compiled(files: FileSystem, folder: str, stem: str) -> list[str]:
+    cache = f"{folder}/__pycache__"
+    return [path for path in files.below(cache) if path[len(cache) + 1 :].startswith(f"{stem}.")]
+
+
+def _topmost(files: FileSystem, gone: set[str], scheme: Scheme) -> set[str]:
+    """Return the paths with folders that lose all they hold in place of what they hold."""
+    gone = set(gone)
+    left: dict[str, int] = {}
+    for path in files.below(scheme.root):
+        parent = path.rpartition("/")[0]
+        left[parent] = left.get(parent, 0) + 1
+    for path in sorted(gone, key=lambda one: one.count("/"), reverse=True):
+        _count_down(path, left, gone)
+    return {path for path in gone if path.rpartition("/")[0] not in gone}
+
+
+def _count_down(path: str, left: dict[str, int], gone: set[str]) -> None:
+    parent = path.rpartition("/")[0]
+    if parent not in left:
+        return
+    left[parent] -= 1
+    if left[parent] == 0 and parent not in gone and not parent.endswith("site-packages"):
+        gone.add(parent)
+        _count_down(parent, left, gone)
+
+
+class EnvironmentMaker:
+    """Makes the layers of an environment."""
+
+    def __init__(self, layers: LayerStore, wheels: WheelStore, bytecode: Callable[[Compiler], BytecodeStore]) -> None:
+        self._layers = layers
+        self._wheels = wheels
+        self._bytecode = bytecode
+
+    def make(self, environment: Environment, uid: int, gid: int, compiler: Compiler | None) -> list[Layer]:
+        """Return the layers, lowest first; ``compiler`` None leaves bytecode out."""
+        made = []
+        if environment.removed:
+            made.append(self._removal(environment))
+        if environment.entries:
+            made.append(self._roots(environment.entries))
+        scheme = environment.scheme
+        if scheme is None or not environment.wheels:
+            return made
+        owner = Owner(uid=uid, gid=gid, above=above(environment.files, [scheme.root]))
+        sizes = {wheel.sha256: wheel.size_bytes or self._wheels.path(wheel).stat().st_size
+                 for wheel in environment.wheels}  # fmt: skip
+        groups = grouped(environment.wheels, sizes)
+        made += [self._packages(title, wheels, scheme, owner) for title, wheels in groups]
+        if compiler is not None:
+            store = self._bytecode(compiler)
+            made += [self._compiled(title, wheels, scheme, owner, store) for title, wheels in groups]
+        return made
+
+    def _removal(self, environment: Environment) -> Layer:
+        files, paths = environment.files, environment.removed
+        entries = []
+        for path in paths:
+            folder, _, name = path.rpartition("/")
+            entries.append(Rooted(TarEntry(f"{folder}/.wh.{name}")))
+        return self._roots(with_parents(files, entries), "remove replaced packages")
+
+    def _roots(self, entries: Sequence[Rooted], title: str = "user and environment") -> Layer:
+        def write(writer: LayerWriter) -> None:
+            for one in entries:
+                writer.add(one.entry, one.data)
+
+        inputs = ["roots", [[list(map(_plain, one.entry)), one.data.hex()] for one in entries]]
+        return self._layers.layer(title, inputs, write)
+
+    def _packages(self, title: str, wheels: Sequence[LockedWheel], scheme: Scheme, owner: Owner) -> Layer:
+        def write(writer: LayerWriter) -> None:
+            with ExitStack() as stack:
+                opened = [stack.enter_context(Archive(self._wheels.path(wheel))) for wheel in wheels]
+                write_files(writer, [(archive, placed_files(archive, scheme)) for archive in opened], owner)
+
+        inputs = ["packages", [wheel.sha256 for wheel in wheels], scheme.prefix, scheme.python, _owner_key(owner)]
+        return self._layers.layer(title, inputs, write)
+
+    def _compiled(
+        self, title: str, wheels: Sequence[LockedWheel], scheme: Scheme, owner: Owner, store: BytecodeStore
+    ) -> Layer:
+        site = scheme.site_packages
+
+        def write(writer: LayerWriter) -> None:
+            jobs = []
+            for wheel in wheels:
+                path = self._wheels.path(wheel)
+                with Archive(path) as archive:
+                    jobs.append((wheel, path, placed_files(archive, scheme)))
+            with ExitStack() as stack:
+                opened = [stack.enter_context(Archive(path)) for path in store.make(jobs, site)]
+                write_files(writer, [(archive, [_pyc(one) for one in archive.members]) for archive in opened], owner)
+
+        inputs = ["bytecode", [store.key(wheel, site) for wheel in wheels], _owner_key(owner)]
+        return self._layers.layer(f"bytecode of {title}", inputs, write)
+
+
+def _pyc(member: Member) -> Placed:
+    return Placed(path=member.name, member=member)
+
+
+def _owner_key(owner: Owner) -> list[object]:
+    return [owner.uid, owner.gid, [list(map(_plain, entry)) for entry in owner.above]]
+
+
+def _plain(value: object) -> object:
+    return value.decode() if isinstance(value, bytes) else value

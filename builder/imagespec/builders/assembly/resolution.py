@@ -1,0 +1,278 @@
+"""Packages to a lock, by uv: for the target's platform and interpreter, wheels only, nothing installed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from imagespec.builders.assembly.store import Store, key_of
+from imagespec.errors import BuildFailed, SpecError, Unsupported
+from imagespec.plan import PythonPackages
+from imagespec.wheels.arguments import Understood, understood
+from imagespec.wheels.lock import LockedWheel, Target, chosen, normalized
+
+__all__ = ["Fetching", "Resolver", "check_packages"]
+
+_TIME_LIMIT_S: Final = 600.0
+_FRESH_S: Final = 3600.0
+"""How long a lock stands for requirements that float; uv itself asks an index again after ten minutes."""
+
+_FORMAT: Final = 1
+_PINNED: Final = re.compile(r"[A-Za-z0-9._-]+(\[[^]]*\])?\s*===?\s*[^*\s;,]+(\s*;.*|\s+--hash=.*)?")
+_HASH: Final = re.compile(r"--hash[= ]sha256:([0-9a-f]{64})")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_VERSION_CONTROL: Final = re.compile(r"(^|[\s@])(git|hg|svn|bzr)\+", re.IGNORECASE)
+_SOURCE_ONLY: Final = ("has no usable wheels", "has no wheels with", "building from source is disabled")
+_LOCKS: Final = ("uv.lock", "pyproject.toml", "poetry.lock")
+_HINT: Final = "--builder buildkit builds packages from their sources"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetching:
+    """How to reach package indexes: ``netrc`` is a file with credentials, ``variables`` go to uv's environment."""
+
+    ca_bundle: str = ""
+    netrc: str = ""
+    variables: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+def check_packages(step: PythonPackages) -> None:
+    """Raise Unsupported for what says by itself that no wheel can be had: projects, version control, arguments."""
+    understood(step.arguments, "pip_extra_args")
+    understood(step.options, "requirements")
+    if step.projects:
+        raise Unsupported(
+            f"requirements: {step.projects[0].path} is a project to build",
+            builder="daemonless",
+            field="requirements",
+            hint="copy its sources instead, or --builder buildkit",
+        )
+    for line in (*step.lines, *step.constraints):
+        if _VERSION_CONTROL.search(line):
+            raise Unsupported(
+                "packages: one is taken from version control, as sources",
+                builder="daemonless",
+                field="packages",
+                hint=_HINT,
+            )
+    if step.lock is not None and step.lock.kind not in _LOCKS and not step.lock.kind.startswith("pylock."):
+        raise Unsupported(
+            f"requirements: {step.lock.kind} lists more than Python packages",
+            builder="daemonless",
+            field="requirements",
+            hint="--builder buildkit",
+        )
+
+
+class Resolver:
+    """Turns requirements into locked wheels, remembering what it resolved."""
+
+    def __init__(self, store: Store, fetching: Fetching) -> None:
+        self._store = store
+        self._fetching = fetching
+
+    def pip(
+        self, version: str, indexes: tuple[str, tuple[str, ...]], target: Target, *, refresh: bool
+    ) -> tuple[LockedWheel, ...]:
+        """Return pip itself, of exactly this version."""
+        step = PythonPackages(
+            prefix="", lines=(f"pip=={version}",), index=indexes[0], extra_indexes=indexes[1], arguments=("--no-deps",)
+        )
+        return self.packages(step, target, {}, refresh=refresh)
+
+    def packages(
+        self, step: PythonPackages, target: Target, installed: Mapping[str, str], *, refresh: bool
+    ) -> tuple[LockedWheel, ...]:
+        """Return the wheels for a step, by name; ``installed`` are the versions by name that it shall keep.
+
+        Raise Unsupported for a package without a wheel, BuildFailed when there is no solution or no index.
+        """
+        if step.lock is not None and step.lock.kind.startswith("pylock."):
+            return self._from_lock(step, target)
+        said = understood(step.arguments, "pip_extra_args")
+        listed = understood(step.options, "requirements")
+        key = key_of("lock", _FORMAT, _texts(step), step.index, step.extra_indexes, said.words, listed.words,
+                     target.triple, target.python, sorted(installed.items()))  # fmt: skip
+        pinned = all(_PINNED.fullmatch(line) for line in step.lines) and "--no-deps" in said.words
+        kept = None if refresh else self._store.value("locks", key, None if pinned else _FRESH_S, time.time())
+        if kept is None:
+            lock = self._compiled(step, target, installed, (*listed.words, *said.words), refresh=refresh)
+            hashes = _hashes(step, said, listed)
+            wheels = chosen(lock, target, hashes=hashes)
+            kept = [asdict(wheel) for wheel in wheels]
+            self._store.write_value("locks", key, kept)
+        return tuple(LockedWheel(**one) for one in kept)
+
+    def _from_lock(self, step: PythonPackages, target: Target) -> tuple[LockedWheel, ...]:
+        if step.lines or step.lock is None:
+            raise SpecError("packages: cannot be added to a pylock", path="packages", hint="add them to the lock")
+        data = next(file.data for file in step.lock.files if re.fullmatch(r"pylock(\..+)?\.toml", file.path))
+        return chosen(_toml(data.decode()), target, extras=step.extras, groups=step.groups)
+
+    def _compiled(
+        self,
+        step: PythonPackages,
+        target: Target,
+        installed: Mapping[str, str],
+        words: tuple[str, ...],
+        *,
+        refresh: bool,
+    ) -> Mapping[str, Any]:
+        """Return what uv resolves, as a parsed pylock."""
+        with tempfile.TemporaryDirectory(prefix="imagespec-lock-") as folder:
+            work = Path(folder)
+            source = _write_sources(work, step, installed)
+            output = work / "pylock.imagespec.toml"
+            preferred = dict(installed)
+            if preferred:
+                output.write_text(_preferences(preferred), encoding="utf-8")
+            command = [*self._uv(), *source, *_target_words(target), *_index_words(step), *words]
+            command += ["--output-file", str(output)]
+            self._run(command, work, step, refresh=refresh)
+            return _toml(output.read_text(encoding="utf-8"))
+
+    def _uv(self) -> list[str]:
+        import uv
+
+        variables = dict(self._fetching.variables)
+        if self._fetching.netrc:
+            variables["NETRC"] = self._fetching.netrc
+        if self._fetching.ca_bundle:
+            variables["SSL_CERT_FILE"] = self._fetching.ca_bundle
+        given = ["env", *(f"{name}={value}" for name, value in variables.items())] if variables else []
+        return [*given, os.fsdecode(uv.find_uv_bin()), "pip", "compile", "--quiet", "--no-header", "--no-progress"]
+
+    def _run(self, command: list[str], work: Path, step: PythonPackages, *, refresh: bool) -> None:
+        pinned = bool(step.lines) and all(_PINNED.fullmatch(line) for line in step.lines)
+        attempts = [[*command, "--offline"], command] if pinned and not refresh else [command]
+        for attempt in attempts:
+            done = subprocess.run(attempt, cwd=work, capture_output=True, text=True, timeout=_TIME_LIMIT_S, check=False)
+            if done.returncode == 0:
+                return
+        raise _failure(done.stderr, done.returncode)
+
+
+def _write_sources(work: Path, step: PythonPackages, installed: Mapping[str, str]) -> list[str]:
+    """Write what uv reads; return the words that name it."""
+    words: list[str] = []
+    if step.lines:
+        (work / "requirements.in").write_text("".join(f"{line}\n" for line in step.lines), encoding="utf-8")
+        words.append("requirements.in")
+    asked = {normalized(match[0]) for match in map(_NAME.match, step.lines) if match}
+    held = [f"{name}=={version}" for name, version in sorted(installed.items()) if name not in asked]
+    constraints = [*step.constraints, *(held if step.keep_installed else ())]
+    if step.lock is not None:
+        for file in step.lock.files:
+            path = work / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.data)
+        more, pins = _lock_words(work, step)
+        words, constraints = [*words, *more], [*constraints, *pins]
+    if constraints:
+        (work / "constraints.txt").write_text("".join(f"{line}\n" for line in constraints), encoding="utf-8")
+        words += ["--constraints", "constraints.txt"]
+    return words
+
+
+def _lock_words(work: Path, step: PythonPackages) -> tuple[list[str], list[str]]:
+    """Return the words that name a project, and the versions that its lock holds it to."""
+    assert step.lock is not None
+    words = ["pyproject.toml"]
+    for extra in step.extras:
+        words += ["--extra", extra]
+    for group in step.groups:
+        words += ["--group", group]
+    if step.lock.kind == "pyproject.toml":
+        return words, []
+    name = next(file.path for file in step.lock.files if file.path.endswith(".lock"))
+    locked = _toml((work / name).read_text(encoding="utf-8")).get("package", [])
+    return words, [f"{one['name']}=={one['version']}" for one in locked if _is_pin(one, locked)]
+
+
+def _is_pin(package: Mapping[str, Any], locked: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a locked package has one version, from an index."""
+    source = package.get("source", {})
+    local = any(key in source for key in ("editable", "virtual", "directory", "git", "path"))
+    return not local and "version" in package and sum(one["name"] == package["name"] for one in locked) == 1
+
+
+def _target_words(target: Target) -> list[str]:
+    words = ["--format", "pylock.toml", "--python-platform", target.triple, "--python-version", target.python]
+    return [*words, "--only-binary", ":all:"]
+
+
+def _index_words(step: PythonPackages) -> list[str]:
+    words = ["--default-index", step.index] if step.index else []
+    for index in step.extra_indexes:
+        words += ["--index", index]
+    return words
+
+
+def _preferences(installed: Mapping[str, str]) -> str:
+    """Return a pylock that uv takes its first choice of versions from, as it keeps what is installed."""
+    packages = "".join(
+        f'\n[[packages]]\nname = "{name}"\nversion = "{version}"\n' for name, version in installed.items()
+    )
+    return f'lock-version = "1.0"\ncreated-by = "imagespec"\n{packages}'
+
+
+def _texts(step: PythonPackages) -> list[Any]:
+    files = [(file.path, file.data.decode("utf-8", "replace")) for file in step.lock.files] if step.lock else []
+    return [step.lines, step.constraints, files, step.extras, step.groups, step.keep_installed]
+
+
+def _hashes(step: PythonPackages, *said: Understood) -> dict[str, list[str]] | None:
+    """Return the hashes that the requirements allow, by name; None where they do not speak of hashes."""
+    found: dict[str, list[str]] = {}
+    for line in step.lines:
+        match, hashes = _NAME.match(line), _HASH.findall(line)
+        if match and hashes:
+            found.setdefault(normalized(match[0]), []).extend(hashes)
+    if any(one.requires_hashes for one in said):
+        return _Required(found)
+    return found or None
+
+
+class _Required(dict[str, list[str]]):
+    """Hashes by name, none of them allowed for a name that is not there."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name, ())
+
+
+def _toml(text: str) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(text)
+
+
+def _failure(stderr: str, status: int) -> Exception:
+    lines = [re.sub(r"://[^/@\s]*@", "://", line) for line in stderr.strip().splitlines() if line.strip()]
+    text = " ".join(line.strip() for line in lines)
+    if any(sign in text for sign in _SOURCE_ONLY):
+        name = re.search(r"([A-Za-z0-9._-]+?)(==[^ ]+)? has no (usable wheels|wheels with)", text)
+        named = f"{name[1]}{name[2] or ''}" if name else "a package"
+        return Unsupported(
+            f"packages: {named} has no wheel for this base and Python",
+            builder="daemonless",
+            field="packages",
+            hint=_HINT,
+        )
+    cause = next((line.partition("cause:")[2].strip() for line in lines if "cause:" in line), "")
+    return BuildFailed(
+        f"resolve packages: {cause or (lines[-1] if lines else 'uv stopped')}",
+        step="resolve packages",
+        exit_status=status,
+        log_tail=tuple(lines[-20:]),
+        hint="mend the requirements, or check the index, the proxy and the CA",
+    )

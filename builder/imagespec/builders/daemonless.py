@@ -1,0 +1,304 @@
+"""The daemonless builder: images from a base, wheels and files, without an engine, root, or the target's processor.
+
+Packages are resolved for the target by uv and taken over from wheels as they are compressed; sources become layers of
+their own; what the registry lacks is pushed, the manifest last. Nothing is run in the image, so system packages, conda
+packages and commands are another builder's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from imagespec.builders import BuildOptions
+from imagespec.builders.assembly.base import BaseReader, Image
+from imagespec.builders.assembly.bytecode import BytecodeStore, Compiler, find_compiler
+from imagespec.builders.assembly.code import check_sources, code_layers
+from imagespec.builders.assembly.environment import Environment, EnvironmentMaker, look
+from imagespec.builders.assembly.file_system import read_file_system
+from imagespec.builders.assembly.image_config import image_config
+from imagespec.builders.assembly.layer_file import COMPRESSIONS, GZIP
+from imagespec.builders.assembly.layers import Layer, LayerStore
+from imagespec.builders.assembly.resolution import Fetching, Resolver, check_packages
+from imagespec.builders.assembly.roots import above
+from imagespec.builders.assembly.store import Store
+from imagespec.builders.assembly.upload import Assembled, Uploader
+from imagespec.builders.assembly.wheel_store import WheelStore
+from imagespec.errors import Cancelled, SpecError, Unsupported
+from imagespec.events import Emit, StepFinished, StepStarted, Warned, discard
+from imagespec.fingerprint import ENVIRONMENT_PREFIX, fingerprint_of
+from imagespec.names import Reference
+from imagespec.oci import Descriptor, Platform, canonical_json
+from imagespec.plan import (
+    AptInstall,
+    BuildPlan,
+    CondaInstall,
+    CopyFiles,
+    PythonPackages,
+    RunCommand,
+    environment_of,
+)
+from imagespec.registry import Registry
+from imagespec.registry.hosts import Proxies
+from imagespec.snapshot import Files
+from imagespec.tarball import TarEntry
+
+__all__ = ["DaemonlessBuilder", "environment_reference"]
+
+LABEL_LOCK: Final = "io.imagespec.lock"
+_REFUSED: Final = {
+    AptInstall: ("apt_packages", "a base_image that has them"),
+    CondaInstall: ("conda_packages", "packages from the package index"),
+    RunCommand: ("commands", "a base_image that has their result"),
+}
+_NETRC_NAMES: Final = (".netrc", "netrc", "_netrc")
+_LABEL_LIMIT_BYTES: Final = 4096
+
+
+def environment_reference(plan: BuildPlan, target: Reference) -> Reference | None:
+    """Return where the plan's environment is kept beside its image, None for a plan without such a split."""
+    environment = environment_of(plan)
+    if environment is None:
+        return None
+    return target.with_tag(ENVIRONMENT_PREFIX + fingerprint_of(environment).text)
+
+
+class DaemonlessBuilder:
+    """Builds images of Python packages, sources and configuration, and pushes them through ``registry``."""
+
+    name: Final = "daemonless"
+
+    def __init__(
+        self,
+        *,
+        cache_dir: Path,
+        registry: Registry,
+        bases: Registry | None = None,
+        locate: Callable[[Reference], Reference] = lambda reference: reference,
+        ca_bundle: str = "",
+        proxies: Proxies | None = None,
+        interpreters: Sequence[str] = (),
+    ) -> None:
+        """``registry`` is where images go; ``bases`` where base images come from, the same when None.
+
+        ``locate`` tells where a base is pulled from (a mirror, or itself). ``interpreters`` are Pythons of this machine
+        that may compile bytecode, beside this one and those that uv finds.
+        """
+        self._store = Store(cache_dir / "daemonless")
+        self._registry = registry
+        self._bases = BaseReader(self._store, registry, bases or registry, locate)
+        self._ca_bundle = ca_bundle
+        self._proxies = proxies or Proxies()
+        self._interpreters = tuple(interpreters)
+
+    @property
+    def store(self) -> Store:
+        """What is kept on this machine, to be listed and pruned."""
+        return self._store
+
+    def check(self, plan: BuildPlan) -> None:
+        """Raise Unsupported, naming the field, for steps that have to run in the image."""
+        for step in plan.steps:
+            if type(step) in _REFUSED:
+                field, instead = _REFUSED[type(step)]
+                raise Unsupported(
+                    f"{field}: the daemonless builder runs nothing in the image",
+                    builder=self.name,
+                    field=field,
+                    hint=f"--builder buildkit, or {instead}",
+                )
+            if isinstance(step, PythonPackages):
+                check_packages(step)
+            elif isinstance(step, CopyFiles):
+                check_sources(step)
+
+    def prepare(self, plan: BuildPlan, options: BuildOptions) -> None:
+        """Raise what only looking can tell: the base, its Python, a package without a wheel."""
+        self.check(plan)
+        _compression(options)
+        with self._work(options) as work:
+            work.look(plan, self._bases.read(plan, options), discard)
+
+    def build(
+        self, plan: BuildPlan, files: Files, target: Reference, *, options: BuildOptions, emit: Emit
+    ) -> Descriptor:
+        """Build and push the image, and its environment where it is not there; return what stands under ``target``."""
+        self.check(plan)
+        environment = environment_of(plan)
+        kept = environment_reference(plan, target)
+        with self._work(options) as work:
+            if environment is None or kept is None:
+                return work.build_all(plan, files, target, emit)
+            if options.use_cache and self._registry.resolve(kept) is not None:
+                return work.build_code(plan, files, kept, target, emit)
+            return work.build_both(plan, environment, files, kept, target, emit)
+
+    @contextmanager
+    def _work(self, options: BuildOptions) -> Iterator[_Work]:
+        netrc = next((one.source for one in options.secrets if Path(one.target).name in _NETRC_NAMES), "")
+        fetching = Fetching(
+            ca_bundle=options.ca_bundle or self._ca_bundle, netrc=netrc, variables=tuple(options.proxies)
+        )
+        wheels = WheelStore(self._store, fetching, self._proxies)
+        try:
+            yield _Work(
+                store=self._store,
+                registry=self._registry,
+                bases=self._bases,
+                resolver=Resolver(self._store, fetching),
+                wheels=wheels,
+                layers=LayerStore(self._store, _compression(options)),
+                interpreters=self._interpreters,
+                options=options,
+            )
+        finally:
+            wheels.close()
+            self._store.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """One build: the stores, and how it is done."""
+
+    store: Store
+    registry: Registry
+    bases: BaseReader
+    resolver: Resolver
+    wheels: WheelStore
+    layers: LayerStore
+    interpreters: tuple[str, ...]
+    options: BuildOptions
+
+    def look(self, plan: BuildPlan, bases: dict[Platform, Image], emit: Emit) -> dict[Platform, Environment]:
+        """Return what the environment will be, on every platform."""
+        found = {}
+        for platform, base in bases.items():
+            self._go_on()
+            with _step(emit, f"base {platform}", f"look into the base for {platform}"):
+                files = read_file_system(base, self.store, lambda layer: None)
+            with _step(emit, f"resolve {platform}", f"resolve packages for {platform}"):
+                found[platform] = look(plan, platform, base, files, self.resolver, self.options)
+        return found
+
+    def build_all(self, plan: BuildPlan, files: Files, target: Reference, emit: Emit) -> Descriptor:
+        """Build a plan that has no environment of its own."""
+        bases = self.bases.read(plan, self.options)
+        environments = self.look(plan, bases, emit)
+        layers = self._environments(plan, environments, emit)
+        images = [self._image(plan, platform, bases[platform], layers[platform], environments[platform])
+                  for platform in plan.platforms]  # fmt: skip
+        return self._push(target, images, emit)
+
+    def build_both(
+        self, plan: BuildPlan, environment: BuildPlan, files: Files, kept: Reference, target: Reference, emit: Emit
+    ) -> Descriptor:
+        """Build the environment and the code, and keep the environment under its own name for the next time."""
+        bases = self.bases.read(plan, self.options)
+        environments = self.look(plan, bases, emit)
+        layers = self._environments(plan, environments, emit)
+        below = [self._image(environment, platform, bases[platform], layers[platform], environments[platform])
+                 for platform in plan.platforms]  # fmt: skip
+        images = []
+        for platform in plan.platforms:
+            over = above(environments[platform].files, [plan.config.workdir.strip("/")])
+            own = [*layers[platform], *self._code(plan, files, over, emit)]
+            images.append(self._image(plan, platform, bases[platform], own, environments[platform]))
+        self._push(kept, below, emit)
+        return self._push(target, images, emit)
+
+    def build_code(self, plan: BuildPlan, files: Files, kept: Reference, target: Reference, emit: Emit) -> Descriptor:
+        """Build the code over an environment that is in the registry, whoever made it."""
+        # The environment's own PATH leads with the plan's folders already.
+        plan = replace(plan, config=replace(plan.config, path=()))
+        images = []
+        for platform, base in self.bases.read_from(self.registry, kept, plan.platforms).items():
+            over: tuple[TarEntry, ...] = ()
+            if "/" in plan.config.workdir.strip("/"):
+                over = above(read_file_system(base, self.store, lambda layer: None), [plan.config.workdir.strip("/")])
+            images.append(self._image(plan, platform, base, self._code(plan, files, over, emit), None))
+        return self._push(target, images, emit)
+
+    def _environments(
+        self, plan: BuildPlan, environments: dict[Platform, Environment], emit: Emit
+    ) -> dict[Platform, list[Layer]]:
+        account = plan.config.account
+        maker = EnvironmentMaker(self.layers, self.wheels, lambda compiler: BytecodeStore(self.store, compiler))
+        made = {}
+        for platform, environment in environments.items():
+            self._go_on()
+            with _step(emit, f"packages {platform}", f"{len(environment.wheels)} packages for {platform}"):
+                compiler = self._compiler(environment, emit)
+                made[platform] = maker.make(environment, account.uid, account.gid, compiler)
+        return made
+
+    def _compiler(self, environment: Environment, emit: Emit) -> Compiler | None:
+        if not environment.bytecode or environment.python is None or not environment.wheels:
+            return None
+        minor = environment.python.minor
+        compiler = find_compiler(minor, self.interpreters, self.store)
+        if compiler is None:
+            emit(
+                Warned(
+                    message=f"bytecode: there is no Python {minor} on this machine, so the image starts without it",
+                    hint=f"uv python install {minor}",
+                )
+            )
+        return compiler
+
+    def _code(self, plan: BuildPlan, files: Files, over: tuple[TarEntry, ...], emit: Emit) -> list[Layer]:
+        made: list[Layer] = []
+        for step in plan.steps:
+            if isinstance(step, CopyFiles):
+                self._go_on()
+                with _step(emit, "sources", f"copy {len(step.entries)} files to {step.destination}"):
+                    made += code_layers(step, files, plan.config.account, over, self.layers)
+        return made
+
+    def _image(
+        self, plan: BuildPlan, platform: Platform, base: Image, layers: list[Layer], environment: Environment | None
+    ) -> Assembled:
+        labels = dict(self.options.labels) if plan.config.image_id else {}
+        labels |= _lock_label(environment) if environment is not None else {}
+        config = image_config(base, platform, plan.config, layers, labels)
+        return Assembled(platform=platform, base=base, layers=tuple(layers), config=config)
+
+    def _push(self, target: Reference, images: list[Assembled], emit: Emit) -> Descriptor:
+        self._go_on()
+        with _step(emit, f"push {target}", f"push {target}"):
+            return Uploader(self.registry, self.store, emit, f"push {target}").write(target, images)
+
+    def _go_on(self) -> None:
+        if self.options.cancellation.cancelled:
+            raise Cancelled("build: stopped before anything was pushed under its name")
+
+
+@contextmanager
+def _step(emit: Emit, step: str, title: str) -> Iterator[None]:
+    emit(StepStarted(step=step, title=title))
+    started, error = time.monotonic(), "stopped"
+    try:
+        yield
+        error = ""
+    finally:
+        emit(StepFinished(step=step, title=title, duration_s=time.monotonic() - started, error=error))
+
+
+def _compression(options: BuildOptions) -> str:
+    chosen = options.compression or GZIP
+    if chosen not in COMPRESSIONS:
+        raise SpecError(
+            f"compression: {chosen!r} is not one of them",
+            path="builder_options.compression",
+            hint=f"one of: {', '.join(COMPRESSIONS)}",
+        )
+    return chosen
+
+
+def _lock_label(environment: Environment) -> dict[str, str]:
+    """Return the label that says what the packages resolved to, where it is not too long for one."""
+    text = canonical_json({wheel.name: wheel.version for wheel in environment.wheels}).decode()
+    return {LABEL_LOCK: text} if environment.wheels and len(text) <= _LABEL_LIMIT_BYTES else {}

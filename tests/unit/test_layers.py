@@ -21,7 +21,7 @@ ROWS: tuple[str, ...] = (
     "dockerfile tarball deflate wheels wheels.*",
     "fingerprint record",
     "registry registry.api registry.hosts registry.answers registry.auth registry.referrers "
-    "builders builders.commands builders.progress",
+    "builders builders.recorded builders.commands builders.progress",
     "ensure graph",
     "content layouts links stat_cache walk work_tree workspace target_lock resources batch "
     "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http "
@@ -29,7 +29,7 @@ ROWS: tuple[str, ...] = (
     "builders.buildkit builders.noop builders.staging builders.uv_binary builders.daemonless "
     "builders.assembly builders.assembly.*",
     "settings compose doctor report report.*",
-    "image_spec targets flyte task __main__ __init__ cli cli.*",
+    "image_spec targets task task.* flyte flyte.* __main__ __init__ cli cli.*",
 )
 LAST_PURE_ROW = 7
 IO_MODULES = {
@@ -140,7 +140,7 @@ def flytekit_outside_its_adapter(modules: Sources) -> list[str]:
         f"{module} imports {name}"
         for module, text in modules.items()
         for name in imported(ast.parse(text))
-        if name.split(".")[0] == "flytekit" and module != "flyte"
+        if name.split(".")[0] == "flytekit" and module.split(".")[0] != "flyte"
     ]
 
 

@@ -1,0 +1,65 @@
+"""The builder that flytekit calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from flytekit.image_spec.image_spec import ImageBuildEngine, ImageSpecBuilder
+
+from imagespec.errors import ImageSpecError
+from imagespec.flyte.images import Image, Images
+from imagespec.report import error_lines
+
+__all__ = ["ImageSpecImageBuilder"]
+
+
+class ImageSpecImageBuilder(ImageSpecBuilder):
+    """Answers flytekit's two questions: is the image to be built, and under which name does it stand then."""
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+
+    def should_build(self, image_spec: Any) -> bool:
+        """Return whether the image is absent, or forced; raise RegistryError when that cannot be told.
+
+        With FLYTE_IMG_FAST_FAIL set to false, an image that cannot be looked up counts as there, as flytekit has it.
+        """
+        image = self._images.look_up(image_spec)
+        if image.error is not None:
+            if not self._images.settings.assumes_unknown_exists:
+                _tell(image.error)
+                raise image.error.with_traceback(None) from None
+            _say(f"{image.name}: taken to exist, as FLYTE_IMG_FAST_FAIL=false says: {image.error}")
+            return False
+        if not image.must_build:
+            _announce(image_spec, image)
+        return image.must_build
+
+    def build_image(self, image_spec: Any) -> str:
+        """Build this image and whatever else is missing; return its full name. Raise EngineError or RegistryError."""
+        try:
+            image = self._images.build(image_spec)
+        except ImageSpecError as error:
+            _tell(error)
+            raise error.with_traceback(None) from None
+        _announce(image_spec, image)
+        return image.name
+
+
+def _announce(spec: Any, image: Image) -> None:
+    """Let flytekit use our name where its own for the same spec differs."""
+    name = f"{spec.registry}/{spec.name}" if spec.registry else spec.name
+    own = f"{name}:{spec.tag}" if hasattr(type(spec), "tag") else spec._image_name()
+    if own != image.name:
+        ImageBuildEngine._IMAGE_NAME_TO_REAL_NAME[own] = image.name
+
+
+def _tell(error: ImageSpecError) -> None:
+    """Print an error's last lines and its way out: flytekit shows tracebacks and messages only."""
+    for line in error_lines(error):
+        _say(line)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

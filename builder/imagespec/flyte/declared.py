@@ -1,0 +1,100 @@
+"""What the user declared in flytekit's ``ImageSpec``, whatever serialization has put into the same object since."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import sys
+from typing import Any, Final
+
+from flytekit.image_spec.image_spec import ImageSpec
+
+__all__ = [
+    "BUILDER",
+    "as_declared",
+    "defining_file",
+    "id_of",
+    "is_ours",
+    "remember_declarations",
+    "with_declared_base",
+]
+
+BUILDER: Final = "imagespec"
+# A plain tuple under a plain name: specs are pickled in notebooks and read back where imagespec is not installed.
+_MEMORY: Final = "_imagespec_declared"
+_CACHED: Final = ("id", "tag")
+_NOT_THE_USERS: Final = ("dataclasses", "copy", "flytekit", "imagespec.flyte")
+
+
+def remember_declarations() -> None:
+    """Let every spec remember, when it is made, the fields that serialization writes to.
+
+    flytekit writes ``source_root`` and ``source_copy_mode`` into the user's own object before it asks a builder, and
+    releases before 1.14 ``base_image`` too; what was there before cannot be told afterwards.
+    """
+    post_init = ImageSpec.__post_init__
+
+    @functools.wraps(post_init)
+    def remembering(spec: Any) -> None:
+        post_init(spec)
+        mode = getattr(spec, "source_copy_mode", None)
+        vars(spec)[_MEMORY] = (spec.source_root, mode, spec.base_image, _users_file())
+
+    ImageSpec.__post_init__ = remembering
+
+
+def _users_file() -> str:
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_NOT_THE_USERS):
+        frame = frame.f_back
+    return frame.f_code.co_filename
+
+
+def is_ours(spec: Any) -> bool:
+    """Return whether flytekit gives this spec to us; releases before 1.14 leave the builder open until they build."""
+    return spec.builder in (None, BUILDER)
+
+
+def defining_file(spec: Any) -> str:
+    """Return the path of the Python file that made the spec, "" when it was made elsewhere (a notebook)."""
+    file: str = vars(spec).get(_MEMORY, ("",))[-1]
+    return file if file.endswith(".py") else ""
+
+
+def as_declared(spec: Any) -> Any:
+    """Return a copy of the spec as the user declared it, its ``base_image`` too."""
+    root, mode, _, _ = vars(spec).get(_MEMORY, (spec.source_root, None, None, ""))
+    declared = with_declared_base(spec)
+    if root is None or not hasattr(spec, "source_copy_mode"):
+        declared.source_root = root
+    if mode is None and hasattr(spec, "source_copy_mode"):
+        declared.source_copy_mode = None
+    return declared
+
+
+def with_declared_base(spec: Any) -> Any:
+    """Return a copy that is based on what the user gave, where flytekit has put the base's name instead."""
+    copied = copy.copy(spec)
+    for name in _CACHED:
+        vars(copied).pop(name, None)
+    base, remembered = spec.base_image, vars(spec).get(_MEMORY, (None, None, None, ""))[2]
+    if isinstance(base, str) and isinstance(remembered, ImageSpec) and is_ours(remembered):
+        base = remembered
+    copied.base_image = as_declared(base) if isinstance(base, ImageSpec) else base
+    return copied
+
+
+def id_of(declared: Any) -> str:
+    """Return flytekit's own id of a spec as it was declared: what ``is_container()`` compares with in the image.
+
+    Releases before 1.14 have no id: there it is the name that they would give.
+    """
+    own = vars(ImageSpec).get("id")
+    if own is not None:
+        computed: str = own.func(declared)
+        return computed
+    if isinstance(declared.base_image, ImageSpec):
+        declared = copy.copy(declared)
+        declared.base_image = id_of(declared.base_image)
+    name: str = declared._image_name()
+    return name

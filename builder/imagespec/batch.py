@@ -12,7 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from imagespec.builders import Cancellation
-from imagespec.ensure import BuildRequest, BuildResult, Clock, Outcome, build_absent, result_of
+from imagespec.ensure import BuildRequest, BuildResult, Clock, Outcome, build_absent, reason_to_build, result_of
 from imagespec.errors import Cancelled, EngineError, ImageSpecError
 from imagespec.events import Emit, Event, ImageChanged, ImageState, InImage
 from imagespec.graph import Graph, Node, graph_of
@@ -297,7 +297,7 @@ class _Run:
                 request,
                 self._files,
                 base=base,
-                reason="forced" if request.reference in self._found else "it did not exist",
+                reason=reason_to_build(request, exists=request.reference in self._found),
                 spent=tuple(spent),
                 emit=lambda event: self._emit(_in_image(request.name, event)),
                 clock=self._clock,

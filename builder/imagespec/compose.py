@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,16 +15,17 @@ from imagespec import builder_options, fields
 from imagespec.builders import Builder, BuildOptions, Cancellation, SecretFile
 from imagespec.builders.buildkit import BuildKitBuilder
 from imagespec.builders.noop import NoopBuilder
+from imagespec.builders.recorded import RecordedBuilder
 from imagespec.ensure import BuildRequest
 from imagespec.errors import SpecError
 from imagespec.events import Emit, discard
 from imagespec.fingerprint import Fingerprint, fingerprint_of, tag_of
-from imagespec.ledger import Ledger
+from imagespec.ledger import Entry, Ledger
 from imagespec.names import Reference, Repository
 from imagespec.oci import canonical_json
 from imagespec.plan import BaseLayout, BuildPlan, Parent
 from imagespec.planner import make_plan
-from imagespec.record import record_of, shortened
+from imagespec.record import difference, in_a_few_words, record_of, shortened
 from imagespec.registry import Registry, Resolver
 from imagespec.registry.credentials import FileCredentials
 from imagespec.registry.engine import EngineImages
@@ -130,12 +132,23 @@ class Composition:
             fingerprint=identity.fingerprint,
             reference=identity.reference,
             images=self.images_of(declaration, identity),
-            builder=self.builder(builder or declaration.builder or self.settings.builder),
+            builder=RecordedBuilder(self.builder(builder or declaration.builder or self.settings.builder), self._made),
             options=self._options(declaration, identity, load=identity.is_local),
             parent=parent,
             is_forced=is_forced or declaration.is_forced,
+            why=lambda: self._why(identity),
             registry=None if identity.is_local else self.registry_of(declaration),
         )
+
+    def _why(self, identity: Identity) -> str:
+        known = self.ledger.entries(identity.reference.repository)
+        if not known:
+            return "the first of this name on this machine"
+        changes = difference(known[0].record, record_of(identity.plan))
+        return in_a_few_words(changes) if changes else f"unchanged since {known[0].tag}, which is gone"
+
+    def _made(self, plan: BuildPlan, target: Reference) -> None:
+        self.ledger.remember(target.repository, Entry(tag=target.tag or "", record=record_of(plan), time_s=time.time()))
 
     def images_of(self, declaration: Declaration, identity: Identity) -> Resolver:
         """Return what knows whether the declaration's image exists: its registry, or the local images."""

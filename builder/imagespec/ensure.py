@@ -17,7 +17,7 @@ from imagespec.plan import BuildPlan
 from imagespec.registry import Registry, Resolver
 from imagespec.snapshot import Files
 
-__all__ = ["BuildRequest", "BuildResult", "Clock", "Outcome", "build_absent", "ensure", "result_of"]
+__all__ = ["BuildRequest", "BuildResult", "Clock", "Outcome", "build_absent", "ensure", "reason_to_build", "result_of"]
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds from an arbitrary start, never going back."""
@@ -36,7 +36,8 @@ class BuildRequest:
     """One image that is wanted: its plan, its name, how and by whom to build it if it is absent.
 
     ``parent`` is the request for the image that the plan is based on, when that is an ImageSpec too. ``registry`` is
-    None for an image that is kept by the local engine: it cannot be copied to another name.
+    None for an image that is kept by the local engine: it cannot be copied to another name. ``why`` says in one line
+    what makes the image another one than the last, and is asked only when it is built.
     """
 
     plan: BuildPlan
@@ -48,6 +49,7 @@ class BuildRequest:
     parent: BuildRequest | None = None
     is_forced: bool = False
     registry: Registry | None = None
+    why: Callable[[], str] = str
 
     @property
     def name(self) -> str:
@@ -81,13 +83,21 @@ def ensure(request: BuildRequest, files: Files, *, emit: Emit, clock: Clock) -> 
     lookup = ("look up", clock() - started)
     if found is not None and not request.is_forced:
         return result_of(request, found, Outcome.REUSED, "it exists", (lookup,))
-    reason = "it did not exist" if found is None else "forced"
+    reason = reason_to_build(request, exists=found is not None)
     request.builder.check(request.plan)
     base = None
     if request.parent is not None:
         # A forced child does not force its parents (they have identities of their own).
         base = ensure(request.parent, files, emit=emit, clock=clock).reference
     return build_absent(request, files, base=base, reason=reason, spent=(lookup,), emit=emit, clock=clock)
+
+
+def reason_to_build(request: BuildRequest, *, exists: bool) -> str:
+    """Return why the image is built, in one line: forced, or absent and what makes it another than the last one."""
+    if exists:
+        return "forced"
+    why = request.why()
+    return f"it did not exist; {why}" if why else "it did not exist"
 
 
 def build_absent(

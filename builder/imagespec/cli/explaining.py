@@ -142,11 +142,11 @@ def _saved(path: Path) -> _Earlier:
 
 def _revision(composition: Composition, target: Target, identity: Identity, name: str, revision: str) -> _Earlier:
     """Return the same target as a git revision had it, from a copy of that tree in a temporary folder."""
-    top = Path(_git("rev-parse", "--show-toplevel").strip())
-    commit = _git("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
+    top = Path(_git(revision, "rev-parse", "--show-toplevel").strip())
+    commit = _git(revision, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
     with tempfile.TemporaryDirectory(prefix="imagespec-explain-") as folder:
         archive = Path(folder, "tree.tar")
-        _git("-C", str(top), "archive", "--format=tar", f"--output={archive}", commit)
+        _git(revision, "-C", str(top), "archive", "--format=tar", f"--output={archive}", commit)
         tree = Path(folder, "tree")
         tree.mkdir()
         subprocess.run(["tar", "-xf", str(archive), "-C", str(tree)], check=True)
@@ -163,7 +163,7 @@ def _revision(composition: Composition, target: Target, identity: Identity, name
     raise SpecError(f"explain: {identity.name} was not there as of {revision}", path=revision)
 
 
-def _git(*arguments: str) -> str:
+def _git(revision: str, *arguments: str) -> str:
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
@@ -171,7 +171,7 @@ def _git(*arguments: str) -> str:
     if done.returncode:
         said = done.stderr.strip().splitlines()
         raise SpecError(
-            f"explain: {arguments[-1].removesuffix('^{commit}')} is no tag, digest, file or git revision",
+            f"explain: {revision} is no tag, digest, file or git revision",
             path="against",
             hint=said[-1] if said else "",
         )

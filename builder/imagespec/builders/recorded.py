@@ -1,0 +1,43 @@
+"""A builder that has somebody told of every image it made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from imagespec.builders import Builder, BuildOptions
+from imagespec.events import Emit
+from imagespec.names import Reference
+from imagespec.oci import Descriptor
+from imagespec.plan import BuildPlan
+from imagespec.snapshot import Files
+
+__all__ = ["RecordedBuilder"]
+
+
+class RecordedBuilder:
+    """Does what the builder inside does; ``made`` is called after each image that was built."""
+
+    def __init__(self, builder: Builder, made: Callable[[BuildPlan, Reference], None]) -> None:
+        self._builder = builder
+        self._made = made
+
+    @property
+    def name(self) -> str:
+        """The name of the builder inside."""
+        return self._builder.name
+
+    def check(self, plan: BuildPlan) -> None:
+        """Ask the builder inside."""
+        self._builder.check(plan)
+
+    def prepare(self, plan: BuildPlan, options: BuildOptions) -> None:
+        """Ask the builder inside."""
+        self._builder.prepare(plan, options)
+
+    def build(
+        self, plan: BuildPlan, files: Files, target: Reference, *, options: BuildOptions, emit: Emit
+    ) -> Descriptor:
+        """Build with the builder inside, then tell."""
+        descriptor = self._builder.build(plan, files, target, options=options, emit=emit)
+        self._made(plan, target)
+        return descriptor

@@ -1,0 +1,81 @@
+"""``imagespec explain``, and the one line that ``build`` says whenever it builds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Command
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "main.py").write_text("print(1)\n")
+    (tmp_path / "image.yaml").write_text("name: explained\npackages: [tabulate==0.9.0]\ncopy: [app]\n")
+    return tmp_path
+
+
+def delete(reference: str) -> None:
+    name, _, digest = reference.partition("@")
+    host, _, path = name.partition("/")
+    url = f"http://{host}/v2/{path.rpartition(':')[0]}/manifests/{digest}"
+    urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=30).close()
+
+
+def test_it_names_what_changed_against_everything_it_can_compare_with(imagespec: Command, project: Path) -> None:
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=t", "-c", "user.email=t@example.com")
+        subprocess.run(["git", *who, *arguments], cwd=project, check=True, capture_output=True)
+
+    options = ("image.yaml", "--registry", imagespec.registry)
+    nothing = imagespec("explain", *options, cwd=project).stdout
+    assert nothing.endswith("nothing was built under this name yet\n")
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    saved = imagespec("plan", *options, "--format", "json", cwd=project).stdout
+    first = imagespec("build", *options, cwd=project)
+    assert "the first of this name on this machine" in first.stderr
+    reference = first.stdout.strip()
+    tag, digest = reference.partition("@")[0].rpartition(":")[2], reference.partition("@")[2]
+    assert "unchanged, and the image is there" in imagespec("explain", *options, cwd=project).stdout
+
+    (project / "app" / "main.py").write_text("print(2)\n")
+    (project / "saved.json").write_text(saved)
+    elsewhere = {"IMAGESPEC_CACHE": str(project / "another-machine")}
+    expected = "files: app/main.py changed"
+    for against in ("", tag, digest, "saved.json", "HEAD"):
+        asked = ("--against", against) if against else ()
+        assert expected in imagespec("explain", *options, *asked, cwd=project).stdout, against
+    for against in ("", tag, digest):
+        asked = ("--against", against, "--format", "json") if against else ("--format", "json")
+        value = json.loads(imagespec("explain", *options, *asked, cwd=project, **elsewhere).stdout)
+        assert [(one["group"], one["name"]) for one in value["changes"]] == [("files", "app/main.py")], against
+
+    assert expected in imagespec("build", *options, cwd=project).stderr
+
+
+def test_it_says_when_only_the_image_is_gone(imagespec: Command, project: Path) -> None:
+    options = ("image.yaml", "--registry", imagespec.registry)
+    delete(imagespec("build", *options, cwd=project).stdout.strip())
+    said = imagespec("explain", *options, cwd=project).stdout
+    assert "unchanged, but the image is no longer in the registry" in said
+    assert "which is gone" in imagespec("build", *options, cwd=project).stderr
+
+
+def test_what_it_cannot_compare_with_is_an_error(imagespec: Command, project: Path) -> None:
+    options = ("image.yaml", "--registry", imagespec.registry)
+    failed = imagespec("explain", *options, "--against", "no-such-thing", cwd=project, expect=2)
+    assert "no-such-thing is no tag, digest, file or git revision" in failed.stderr
+    missing = imagespec("explain", *options, "--against", "x1-" + "0" * 32, cwd=project, expect=2)
+    assert "is not in the registry" in missing.stderr
+    (project / "bad.json").write_text("{}")
+    assert "not a saved plan" in imagespec("explain", *options, "--against", "bad.json", cwd=project, expect=2).stderr

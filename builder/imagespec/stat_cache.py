@@ -24,7 +24,6 @@ SLACK_NS: Final = 2_000_000_000
 
 _MAGIC: Final = b"imagespec-stat-1\n"
 _KEY: Final = struct.Struct("<qqqQQI")
-_TIMES: Final = struct.Struct("<qq")
 _CHECKSUM_BYTES: Final = 32
 _RECORD_BYTES: Final = _KEY.size + 32
 _pack = _KEY.pack
@@ -93,7 +92,11 @@ class StatCache:
 
         ``looked_at_ns`` is the time before the first key was taken. A folder that cannot be written is left alone.
         """
-        kept = [row for row in rows if not _is_racy(row[1], looked_at_ns)]
+        kept = list(rows)
+        times = _KEY.iter_unpack(b"".join([key for _, key, _ in kept]))
+        racy = [_is_racy(modified_ns, changed_ns, looked_at_ns) for _, modified_ns, changed_ns, _, _, _ in times]
+        if True in racy:
+            kept = [row for row, is_racy in zip(kept, racy, strict=True) if not is_racy]
         records = b"".join([part for _, key, digest in kept for part in (key, digest)])
         body = len(kept).to_bytes(4, "big") + records + "\0".join([path for path, _, _ in kept]).encode()
         with suppress(OSError):
@@ -116,7 +119,6 @@ class StatCache:
             raise
 
 
-def _is_racy(key: bytes, looked_at_ns: int) -> bool:
+def _is_racy(modified_ns: int, changed_ns: int, looked_at_ns: int) -> bool:
     """Return whether the file may change once more without its times changing: every write sets ctime to the clock."""
-    modified_ns, changed_ns = _TIMES.unpack_from(key, 8)
-    return bool(changed_ns > looked_at_ns - SLACK_NS or abs(modified_ns - looked_at_ns) < SLACK_NS)
+    return changed_ns > looked_at_ns - SLACK_NS or abs(modified_ns - looked_at_ns) < SLACK_NS

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PARTS = ("fingerprint",)
+PARTS = ("fingerprint", "registry")
 
 
 def main() -> None:

@@ -232,3 +232,10 @@ def test_a_stalled_upload_is_left_within_the_limit(serve: Serve, client: Client)
     with pytest.raises(RegistryUnreachable, match="timed out"):
         client(limits=limits).write_blob(_repository(server), described(b"abc"), body(b"abc"))
     assert monotonic() - began < 2
+
+
+def test_a_place_with_odd_characters_is_quoted(serve: Serve, client: Client) -> None:
+    odd = answer(202, {"Location": "/v2/x/y/blobs/uploads/\xe9 1?a=\xfc"})
+    server = serve(absent, odd, answer(201))
+    assert client().write_blob(_repository(server), described(b"abc"), body(b"abc")) is True
+    assert server.asked[2].target.startswith("/v2/x/y/blobs/uploads/%C3%A9%201?a=%C3%BC&digest=sha256%3A")

@@ -107,7 +107,7 @@ class RegistrySettings:
     ca_file: str | None = None
     mirrors: tuple[Mirror, ...] = ()
     rewrite: Mirror | None = None
-    concurrency: int = 32
+    concurrency: int = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def resolve_many(
     references: Iterable[Reference],
     *,
     platforms: tuple[Platform, ...] = (),
-    concurrency: int = 32,
+    concurrency: int = 64,
 ) -> Iterator[LookUp]:
     """Yield one LookUp for each distinct reference, in the order of the answers.
 

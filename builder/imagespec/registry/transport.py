@@ -99,6 +99,7 @@ class Transport:
         self._jitter = jitter
         self._connections = Connections(network, clock)
         self._authorizer = Authorizer(network.hosts, credentials, clock)
+        self._homes: dict[str, Origin] = {}
         self._gates: dict[str, threading.BoundedSemaphore] = {}
         self._gates_lock = threading.Lock()
 
@@ -162,6 +163,13 @@ class Transport:
         else:
             self._connections.drop(reply.connection)
 
+    def _home(self, registry: str) -> Origin:
+        """Return where ``registry`` is spoken to; worked out once."""
+        home = self._homes.get(registry)
+        if home is None:
+            home = self._homes[registry] = self.network.hosts.origin(registry)
+        return home
+
     def _gate(self, registry: str) -> threading.BoundedSemaphore:
         with self._gates_lock:
             if registry not in self._gates:
@@ -198,8 +206,10 @@ class Transport:
     def _follow(
         self, request: Request, deadline: float, blocks: OpenBlocks | None, authorization: Authorization | None
     ) -> Reply:
-        home = self.network.hosts.origin(request.registry)
-        url = self._absolute(request, home, request.target)
+        home = self._home(request.registry)
+        url = f"{home}{request.target}"
+        if not (request.target.startswith("/v2/") and request.target.isascii()):  # a place that the registry named
+            url = self._absolute(request, home, request.target)
         for _ in range(_MAX_REDIRECTS + 1):
             origin = Origin.of_url(url)
             headers = {"Authorization": authorization.header} if authorization and origin == home else {}

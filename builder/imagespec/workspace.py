@@ -9,7 +9,7 @@ import posixpath
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import BinaryIO, Final
 
 from imagespec import closure, content, layouts, locks
@@ -59,6 +59,7 @@ class Workspace:
         # Where entries were found: (root, what their paths start with, entries); looked up when content is wanted.
         self._origins: list[tuple[bytes, str, tuple[ContextEntry, ...]]] = []
         self._by_digest: dict[bytes, tuple[bytes, str, int]] = {}
+        self._imported_by: dict[str, str] = {}
         # Several builds of a run read at once.
         self._indexing = threading.Lock()
 
@@ -89,6 +90,11 @@ class Workspace:
         sha256 = bytes.fromhex(digest.encoded)
         root, path, size = self._by_digest[sha256]
         return content.open_verified(root, path, size, sha256)
+
+    @property
+    def imported_by(self) -> Mapping[str, str]:
+        """Why LOADED_MODULES selected a file: its path to the path of the file that imports it, "" for a target."""
+        return self._imported_by
 
     def _source_trees(self, declaration: Declaration, folder: str, modules: tuple[str, ...]) -> list[Tree]:
         written, mode = declaration.source_root, declaration.source_copy_mode
@@ -207,6 +213,7 @@ class Workspace:
         sources = _Sources(root)
         starts = [os.path.relpath(os.path.realpath(os.path.join(folder, one).encode()), root) for one in modules]
         chosen = closure.import_closure((start.decode() for start in starts), sources.read)
+        self._imported_by.update(chosen)
         entries = tuple(sources.entry(path) for path in chosen)
         for entry in entries:
             self._by_digest[entry.sha256] = (root, sources.real(entry.path), entry.size_bytes)

@@ -465,8 +465,10 @@ def test_large_files_are_hashed_like_small_ones(tmp_path: Path) -> None:
 
 def test_loaded_modules_are_the_import_closure_of_the_targets(project: Path) -> None:
     write(project, {"wf.py": "from pkg import mod\nimport os, numpy\n", "other.py": "", "pkg/data.txt": ""})
-    entries = take(project, modules=("wf.py",), source_root=".").trees[0].entries
+    workspace = Workspace(cwd=str(project))
+    entries = workspace.take(Declaration(source_root="."), modules=("wf.py",)).trees[0].entries
     assert paths(entries) == ["pkg/__init__.py", "pkg/mod.py", "wf.py"]
+    assert workspace.imported_by == {"wf.py": "", "pkg/__init__.py": "wf.py", "pkg/mod.py": "wf.py"}
 
 
 def test_loaded_modules_through_links_and_from_outside(project: Path, tmp_path: Path) -> None:

@@ -26,11 +26,11 @@ from imagespec.builders.assembly.layers import Layer, LayerStore
 from imagespec.builders.assembly.resolution import Fetching, Resolver, check_packages
 from imagespec.builders.assembly.roots import above
 from imagespec.builders.assembly.store import Store
-from imagespec.builders.assembly.upload import Assembled, Uploader
+from imagespec.builders.assembly.upload import PUSH, Assembled, Uploader
 from imagespec.builders.assembly.wheel_store import WheelStore
 from imagespec.errors import Cancelled, SpecError, Unsupported
 from imagespec.events import Emit, StepFinished, StepStarted, Warned, discard
-from imagespec.fingerprint import ENVIRONMENT_PREFIX, fingerprint_of
+from imagespec.fingerprint import environment_reference
 from imagespec.names import Reference
 from imagespec.oci import Descriptor, Platform, canonical_json
 from imagespec.plan import (
@@ -47,7 +47,7 @@ from imagespec.registry.hosts import Proxies
 from imagespec.snapshot import Files
 from imagespec.tarball import TarEntry
 
-__all__ = ["DaemonlessBuilder", "environment_reference"]
+__all__ = ["DaemonlessBuilder"]
 
 LABEL_LOCK: Final = "io.imagespec.lock"
 _REFUSED: Final = {
@@ -57,14 +57,6 @@ _REFUSED: Final = {
 }
 _NETRC_NAMES: Final = (".netrc", "netrc", "_netrc")
 _LABEL_LIMIT_BYTES: Final = 4096
-
-
-def environment_reference(plan: BuildPlan, target: Reference) -> Reference | None:
-    """Return where the plan's environment is kept beside its image, None for a plan without such a split."""
-    environment = environment_of(plan)
-    if environment is None:
-        return None
-    return target.with_tag(ENVIRONMENT_PREFIX + fingerprint_of(environment).text)
 
 
 class DaemonlessBuilder:
@@ -132,10 +124,23 @@ class DaemonlessBuilder:
         kept = environment_reference(plan, target)
         with self._work(options) as work:
             if environment is None or kept is None:
-                return work.build_all(plan, files, target, emit)
+                return work.build_all(plan, target, emit)
             if options.use_cache and self._registry.resolve(kept) is not None:
                 return work.build_code(plan, files, kept, target, emit)
             return work.build_both(plan, environment, files, kept, target, emit)
+
+    def build_on_environment(
+        self, plan: BuildPlan, files: Files, target: Reference, *, options: BuildOptions, emit: Emit
+    ) -> Descriptor | None:
+        """Push the plan's sources over its environment, whoever built that; return None when it is not there."""
+        kept = environment_reference(plan, target)
+        if kept is None or self._registry.resolve(kept) is None:
+            return None
+        for step in plan.steps:
+            if isinstance(step, CopyFiles):
+                check_sources(step)
+        with self._work(options) as work:
+            return work.build_code(plan, files, kept, target, emit)
 
     @contextmanager
     def _work(self, options: BuildOptions) -> Iterator[_Work]:
@@ -179,19 +184,19 @@ class _Work:
         for platform, base in bases.items():
             self._go_on()
             with _step(emit, f"base {platform}", f"look into the base for {platform}"):
-                files = read_file_system(base, self.store, lambda layer: None)
+                files = read_file_system(base, self.store, _unseen)
             with _step(emit, f"resolve {platform}", f"resolve packages for {platform}"):
                 found[platform] = look(plan, platform, base, files, self.resolver, self.options)
         return found
 
-    def build_all(self, plan: BuildPlan, files: Files, target: Reference, emit: Emit) -> Descriptor:
-        """Build a plan that has no environment of its own."""
+    def build_all(self, plan: BuildPlan, target: Reference, emit: Emit) -> Descriptor:
+        """Build a plan that copies nothing."""
         bases = self.bases.read(plan, self.options)
         environments = self.look(plan, bases, emit)
-        layers = self._environments(plan, environments, emit)
-        images = [self._image(plan, platform, bases[platform], layers[platform], environments[platform])
-                  for platform in plan.platforms]  # fmt: skip
-        return self._push(target, images, emit)
+        with self._uploader(target, emit) as uploader:
+            layers = self._environments(plan, bases, environments, uploader, emit)
+            images = self._images(plan, bases, layers, environments)
+            return self._push(uploader, target, images, emit)
 
     def build_both(
         self, plan: BuildPlan, environment: BuildPlan, files: Files, kept: Reference, target: Reference, emit: Emit
@@ -199,40 +204,51 @@ class _Work:
         """Build the environment and the code, and keep the environment under its own name for the next time."""
         bases = self.bases.read(plan, self.options)
         environments = self.look(plan, bases, emit)
-        layers = self._environments(plan, environments, emit)
-        below = [self._image(environment, platform, bases[platform], layers[platform], environments[platform])
-                 for platform in plan.platforms]  # fmt: skip
-        images = []
-        for platform in plan.platforms:
-            over = above(environments[platform].files, [plan.config.workdir.strip("/")])
-            own = [*layers[platform], *self._code(plan, files, over, emit)]
-            images.append(self._image(plan, platform, bases[platform], own, environments[platform]))
-        self._push(kept, below, emit)
-        return self._push(target, images, emit)
+        with self._uploader(target, emit) as uploader:
+            layers = self._environments(plan, bases, environments, uploader, emit)
+            below = self._images(environment, bases, layers, environments)
+            workdir = plan.config.workdir.strip("/")
+            for platform in plan.platforms:
+                over = above(environments[platform].files, [workdir])
+                layers[platform] = [*layers[platform], *self._code(plan, files, over, emit)]
+            images = self._images(plan, bases, layers, environments)
+            self._push(uploader, kept, below, emit)
+            return self._push(uploader, target, images, emit)
 
     def build_code(self, plan: BuildPlan, files: Files, kept: Reference, target: Reference, emit: Emit) -> Descriptor:
         """Build the code over an environment that is in the registry, whoever made it."""
         # The environment's own PATH leads with the plan's folders already.
         plan = replace(plan, config=replace(plan.config, path=()))
-        images = []
-        for platform, base in self.bases.read_from(self.registry, kept, plan.platforms).items():
+        bases = self.bases.read_from(self.registry, kept, plan.platforms)
+        workdir = plan.config.workdir.strip("/")
+        layers = {}
+        for platform, base in bases.items():
             over: tuple[TarEntry, ...] = ()
-            if "/" in plan.config.workdir.strip("/"):
-                over = above(read_file_system(base, self.store, lambda layer: None), [plan.config.workdir.strip("/")])
-            images.append(self._image(plan, platform, base, self._code(plan, files, over, emit), None))
-        return self._push(target, images, emit)
+            if "/" in workdir:
+                over = above(read_file_system(base, self.store, _unseen), [workdir])
+            layers[platform] = self._code(plan, files, over, emit)
+        with self._uploader(target, emit) as uploader:
+            return self._push(uploader, target, self._images(plan, bases, layers, {}), emit)
+
+    def _uploader(self, target: Reference, emit: Emit) -> Uploader:
+        return Uploader(self.registry, target.repository, self.store, emit)
 
     def _environments(
-        self, plan: BuildPlan, environments: dict[Platform, Environment], emit: Emit
+        self,
+        plan: BuildPlan,
+        bases: dict[Platform, Image],
+        environments: dict[Platform, Environment],
+        uploader: Uploader,
+        emit: Emit,
     ) -> dict[Platform, list[Layer]]:
-        account = plan.config.account
         maker = EnvironmentMaker(self.layers, self.wheels, lambda compiler: BytecodeStore(self.store, compiler))
         made = {}
         for platform, environment in environments.items():
             self._go_on()
+            uploader.send_base(bases[platform])
             with _step(emit, f"packages {platform}", f"{len(environment.wheels)} packages for {platform}"):
                 compiler = self._compiler(environment, emit)
-                made[platform] = maker.make(environment, account.uid, account.gid, compiler)
+                made[platform] = maker.make(environment, plan.config.account, compiler, uploader.send_layer)
         return made
 
     def _compiler(self, environment: Environment, emit: Emit) -> Compiler | None:
@@ -258,22 +274,36 @@ class _Work:
                     made += code_layers(step, files, plan.config.account, over, self.layers)
         return made
 
-    def _image(
-        self, plan: BuildPlan, platform: Platform, base: Image, layers: list[Layer], environment: Environment | None
-    ) -> Assembled:
-        labels = dict(self.options.labels) if plan.config.image_id else {}
-        labels |= _lock_label(environment) if environment is not None else {}
-        config = image_config(base, platform, plan.config, layers, labels)
-        return Assembled(platform=platform, base=base, layers=tuple(layers), config=config)
+    def _images(
+        self,
+        plan: BuildPlan,
+        bases: dict[Platform, Image],
+        layers: dict[Platform, list[Layer]],
+        environments: dict[Platform, Environment],
+    ) -> list[Assembled]:
+        images = []
+        for platform in plan.platforms:
+            # The record of a build belongs to the image that was asked for, not to its environment.
+            labels = dict(self.options.labels) if plan.config.image_id else {}
+            if platform in environments:
+                labels |= _lock_label(environments[platform])
+            config = image_config(bases[platform], platform, plan.config, layers[platform], labels)
+            made = Assembled(platform=platform, base=bases[platform], layers=tuple(layers[platform]), config=config)
+            images.append(made)
+        return images
 
-    def _push(self, target: Reference, images: list[Assembled], emit: Emit) -> Descriptor:
+    def _push(self, uploader: Uploader, target: Reference, images: list[Assembled], emit: Emit) -> Descriptor:
         self._go_on()
-        with _step(emit, f"push {target}", f"push {target}"):
-            return Uploader(self.registry, self.store, emit, f"push {target}").write(target, images)
+        with _step(emit, f"{PUSH} {target}", f"push {target}"):
+            return uploader.write(target, images)
 
     def _go_on(self) -> None:
         if self.options.cancellation.cancelled:
             raise Cancelled("build: stopped before anything was pushed under its name")
+
+
+def _unseen(layer: Descriptor) -> None:
+    """Take a layer that is read and do nothing with it."""
 
 
 @contextmanager

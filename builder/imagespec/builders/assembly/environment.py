@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 from imagespec.builders import BuildOptions
@@ -26,7 +29,7 @@ from imagespec.builders.assembly.wheel_layers import (
 )
 from imagespec.builders.assembly.wheel_store import WheelStore
 from imagespec.oci import Platform
-from imagespec.plan import BuildPlan, PythonEnvironment, PythonPackages
+from imagespec.plan import Account, BuildPlan, PythonEnvironment, PythonPackages
 from imagespec.tarball import TarEntry
 from imagespec.wheels.archive import Member
 from imagespec.wheels.lock import LockedWheel, Target, normalized
@@ -35,6 +38,7 @@ from imagespec.wheels.placement import Placed, Scheme
 __all__ = ["Environment", "EnvironmentMaker", "look"]
 
 _Kind = TypeVar("_Kind")
+_FETCHING_THREADS: Final = 6
 _DIST_INFO: Final = re.compile(r"(?P<name>[^/]+?)-(?P<version>[^/-]+)\.dist-info")
 
 
@@ -65,7 +69,7 @@ def look(
     scheme: Scheme | None = None
     wheels: tuple[LockedWheel, ...] = ()
     removed: list[str] = []
-    entries = account_entries(files, plan.config, lambda wanted: read_files(base, wanted))
+    entries = account_entries(files, plan.config, lambda wanted: read_files(base, files, wanted))
     if creation is not None:
         python = find_interpreter(files, base.run_time, creation)
         scheme = Scheme(prefix=creation.prefix, python=python.minor)
@@ -135,7 +139,7 @@ def _removals(base: Image, files: FileSystem, scheme: Scheme, infos: Sequence[st
     if not infos:
         return []
     gone: set[str] = set()
-    for text in read_files(base, records).values():
+    for text in read_files(base, files, records).values():
         for line in text.decode("utf-8", "replace").splitlines():
             path = files.real(f"{scheme.site_packages}/{line.split(',')[0].strip(chr(34))}")
             gone.add(path)
@@ -182,24 +186,43 @@ class EnvironmentMaker:
         self._wheels = wheels
         self._bytecode = bytecode
 
-    def make(self, environment: Environment, uid: int, gid: int, compiler: Compiler | None) -> list[Layer]:
-        """Return the layers, lowest first; ``compiler`` None leaves bytecode out."""
-        made = []
+    def make(
+        self, environment: Environment, account: Account, compiler: Compiler | None, done: Callable[[Layer], None]
+    ) -> list[Layer]:
+        """Return the layers, lowest first, telling ``done`` of each as soon as it is there.
+
+        ``compiler`` None leaves bytecode out.
+        """
+
+        def finished(task: Callable[[], Layer]) -> Layer:
+            layer = task()
+            done(layer)
+            return layer
+
+        tasks = self._tasks(environment, account, compiler)
+        fetching = bool(self._wheels.missing(environment.wheels))
+        with ThreadPoolExecutor(max(os.cpu_count() or 1, _FETCHING_THREADS if fetching else 1)) as pool:
+            return list(pool.map(finished, tasks))
+
+    def _tasks(
+        self, environment: Environment, account: Account, compiler: Compiler | None
+    ) -> list[Callable[[], Layer]]:
+        made: list[Callable[[], Layer]] = []
         if environment.removed:
-            made.append(self._removal(environment))
+            made.append(partial(self._removal, environment))
         if environment.entries:
-            made.append(self._roots(environment.entries))
+            made.append(partial(self._roots, environment.entries))
         scheme = environment.scheme
         if scheme is None or not environment.wheels:
             return made
-        owner = Owner(uid=uid, gid=gid, above=above(environment.files, [scheme.root]))
+        owner = Owner(uid=account.uid, gid=account.gid, above=above(environment.files, [scheme.root]))
         sizes = {wheel.sha256: wheel.size_bytes or self._wheels.path(wheel).stat().st_size
                  for wheel in environment.wheels}  # fmt: skip
         groups = grouped(environment.wheels, sizes)
-        made += [self._packages(title, wheels, scheme, owner) for title, wheels in groups]
+        made += [partial(self._packages, title, wheels, scheme, owner) for title, wheels in groups]
         if compiler is not None:
             store = self._bytecode(compiler)
-            made += [self._compiled(title, wheels, scheme, owner, store) for title, wheels in groups]
+            made += [partial(self._compiled, title, wheels, scheme, owner, store) for title, wheels in groups]
         return made
 
     def _removal(self, environment: Environment) -> Layer:

@@ -5,6 +5,7 @@ Source: OCI Image Specification, ``layer.md`` (changesets, whiteouts, opaque whi
 
 from __future__ import annotations
 
+import base64
 import gzip
 import posixpath
 import re
@@ -23,9 +24,12 @@ __all__ = ["FileSystem", "Node", "read_file_system", "read_files"]
 
 _WHITEOUT: Final = ".wh."
 _OPAQUE: Final = ".wh..wh..opq"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _MAX_LINKS: Final = 40
 _KEPT_TEXTS: Final = re.compile(r"etc/passwd|etc/group|(.*/)?pyvenv\.cfg")
+# What the default workdir holds is re-written for its new owner: kept, so that layers are read once.
+_KEPT_CONTENTS: Final = re.compile(r"root/.+")
+_KEPT_BYTES: Final = 1 << 16
 _PYTHON: Final = re.compile(r"(?:.*/)?(?:bin/python|lib/libpython)3\.(?P<minor>\d+)(?:\.so(?:\.1\.0)?)?")
 _LIBPYTHON: Final = re.compile(r"(?:.*/)?libpython3\.(?P<minor>\d+)\.so\.1\.0")
 _GLIBC: Final = re.compile(r"(?:.*/)?libc(?:\.so\.6|-2\.\d+\.so)")
@@ -52,6 +56,8 @@ class FileSystem:
     def __init__(self, layers: Iterable[dict[str, Any]]) -> None:
         self.nodes: dict[str, Node] = {}
         self.texts: dict[str, str] = {}
+        self.contents: dict[str, str] = {}
+        """Contents of small files, in base64, by path."""
         self.libc = ""
         """``glibc 2.36`` or ``musl 1.2.4``; "" when there is none."""
         for index, layer in enumerate(layers):
@@ -68,6 +74,7 @@ class FileSystem:
                 self._remove(path, itself=True)
             self.nodes[path] = Node(kind, mode, uid, gid, target, index)
         self.texts.update(layer["texts"])
+        self.contents.update(layer["contents"])
         self.libc = layer["libc"] or self.libc
 
     def _remove(self, path: str, *, itself: bool) -> None:
@@ -76,6 +83,7 @@ class FileSystem:
         for one in gone:
             del self.nodes[one]
             self.texts.pop(one, None)
+            self.contents.pop(one, None)
 
     def real(self, path: str) -> str:
         """Return where a path leads once links are followed, also when nothing is there; "" for a loop or the root."""
@@ -118,7 +126,7 @@ def _layer(image: Image, layer: Descriptor, store: Store, seen: Callable[[Descri
     if isinstance(kept, dict):
         return kept
     seen(layer)
-    found: dict[str, Any] = {"entries": [], "texts": {}, "libc": "", "removed": [], "emptied": []}
+    found: dict[str, Any] = {"entries": [], "texts": {}, "contents": {}, "libc": "", "removed": [], "emptied": []}
     with _opened(image, layer) as archive:
         for member in archive:
             _index(found, member, archive)
@@ -149,6 +157,8 @@ def _look_into(found: dict[str, Any], path: str, member: tarfile.TarInfo, archiv
 
     if _KEPT_TEXTS.fullmatch(path):
         found["texts"][path] = content().decode("utf-8", "replace")
+    elif _KEPT_CONTENTS.fullmatch(path) and member.size <= _KEPT_BYTES:
+        found["contents"][path] = base64.b64encode(content()).decode()
     elif match := _PYTHON.fullmatch(path) or _LIBPYTHON.fullmatch(path):
         version = re.search(rb"\x00(3\.%s\.\d+)[+\x00]" % match["minor"].encode(), content())
         if version is not None:
@@ -161,10 +171,10 @@ def _look_into(found: dict[str, Any], path: str, member: tarfile.TarInfo, archiv
         found["libc"] = f"musl {version[1].decode() if version else '1.1'}"
 
 
-def read_files(image: Image, wanted: dict[str, Node]) -> dict[str, bytes]:
-    """Return the contents of regular files, by path, read from the layers that hold them."""
-    found: dict[str, bytes] = {}
-    for index in sorted({node.layer for node in wanted.values()}):
+def read_files(image: Image, files: FileSystem, wanted: dict[str, Node]) -> dict[str, bytes]:
+    """Return the contents of regular files, by path, kept or read from the layers that hold them."""
+    found = {path: base64.b64decode(files.contents[path]) for path in wanted if path in files.contents}
+    for index in sorted({node.layer for path, node in wanted.items() if path not in found}):
         with _opened(image, image.layers[index]) as archive:
             for member in archive:
                 path = posixpath.normpath(member.name).strip("/")

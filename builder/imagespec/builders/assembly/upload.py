@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 from imagespec.builders.assembly.base import Image
@@ -18,9 +18,10 @@ from imagespec.oci import OCI_CONFIG, Descriptor, Manifest, Platform, digest_of
 from imagespec.oci import OCI_LAYER_GZIP as OCI_GZIP
 from imagespec.registry import OpenBody, Registry
 
-__all__ = ["Assembled", "Uploader", "manifest_of"]
+__all__ = ["PUSH", "Assembled", "Uploader", "manifest_of"]
 
 _THREADS: Final = 8
+PUSH: Final = "push"
 _DOCKER_GZIP: Final = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _DOCKER_TAR: Final = "application/vnd.docker.image.rootfs.diff.tar"
 _OCI_TYPES: Final = {_DOCKER_GZIP: OCI_GZIP, _DOCKER_TAR: "application/vnd.oci.image.layer.v1.tar"}
@@ -49,76 +50,90 @@ def _typed(layer: Descriptor) -> Descriptor:
 
 
 class Uploader:
-    """Writes images to one registry."""
+    """Writes images to one repository; a context manager, since blobs are sent while others are still made."""
 
-    def __init__(self, registry: Registry, store: Store, emit: Emit, step: str) -> None:
+    def __init__(self, registry: Registry, repository: Repository, store: Store, emit: Emit) -> None:
         self._registry = registry
+        self._repository = repository
         self._store = store
         self._emit = emit
-        self._step = step
-        self._counting = threading.Lock()
+        self._lock = threading.Lock()
         self._moved_bytes = 0
+        self._pool = ThreadPoolExecutor(_THREADS)
+        self._sent: dict[str, Future[None]] = {}
+
+    def __enter__(self) -> Uploader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def send_base(self, base: Image) -> None:
+        """Begin to bring the base's layers to the repository: not at all, by mounts, or blob by blob."""
+        for layer in base.layers:
+            self._send(layer, _bound(self._base_layer, base, layer))
+
+    def send_layer(self, layer: Layer) -> None:
+        """Begin to bring one of our layers to the repository."""
+        self._send(layer.descriptor, _bound(self._own_layer, layer))
 
     def write(self, target: Reference, images: Sequence[Assembled]) -> Descriptor:
-        """Write blobs, configs and manifests, and return the descriptor of what stands under ``target``."""
-        repository = target.repository
+        """Write what is still missing, wait for all of it, and return what stands under ``target`` then."""
         manifests = [manifest_of(image) for image in images]
-        self._write_blobs(repository, images)
+        for image, manifest in zip(images, manifests, strict=True):
+            self.send_base(image.base)
+            for layer in image.layers:
+                self.send_layer(layer)
+            self._send(manifest.config, _bound(self._blob, manifest.config, _bytes_of(image.config)))
+        for future in list(self._sent.values()):
+            future.result()
         if len(images) == 1:
             return self._registry.write_manifest(target, manifests[0])
         for manifest in manifests:
-            self._registry.write_manifest(Reference(repository, None, manifest.descriptor.digest), manifest)
-        listed = tuple(
-            Descriptor(media_type=one.media_type, digest=one.descriptor.digest, size_bytes=len(one.data),
-                       platform=image.platform)
-            for one, image in zip(manifests, images, strict=True)
-        )  # fmt: skip
-        return self._registry.write_manifest(target, Manifest.index(listed))
+            self._registry.write_manifest(Reference(self._repository, None, manifest.descriptor.digest), manifest)
+        listed = [
+            replace(manifest.descriptor, platform=image.platform)
+            for manifest, image in zip(manifests, images, strict=True)
+        ]
+        return self._registry.write_manifest(target, Manifest.index(tuple(listed)))
 
-    def _write_blobs(self, repository: Repository, images: Sequence[Assembled]) -> None:
-        tasks: dict[str, Callable[[], None]] = {}
-        for image in images:
-            for layer in image.base.layers:
-                tasks[str(layer.digest)] = _bind(self._write_base, repository, image.base, layer)
-            for own in image.layers:
-                tasks[str(own.descriptor.digest)] = _bind(self._write_own, repository, own)
-            config = manifest_of(image).config
-            tasks[str(config.digest)] = _bind(self._write, repository, config, _bytes_of(image.config))
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for future in [pool.submit(task) for task in tasks.values()]:
-                future.result()
+    def _send(self, descriptor: Descriptor, task: Callable[[], None]) -> None:
+        name = str(descriptor.digest)
+        with self._lock:
+            if name not in self._sent:
+                self._sent[name] = self._pool.submit(task)
 
-    def _write_base(self, repository: Repository, base: Image, layer: Descriptor) -> None:
-        if repository == base.repository and base.registry is self._registry:
+    def _base_layer(self, base: Image, layer: Descriptor) -> None:
+        here, there = self._repository, base.repository
+        if here == there and base.registry is self._registry:
             return
-        if repository.registry == base.repository.registry and self._registry.mount(
-            repository, layer.digest, base.repository
-        ):
+        if here.registry == there.registry and self._registry.mount(here, layer.digest, there):
             return
-        self._write(repository, layer, lambda: base.registry.read_blob(base.repository, layer.digest))
+        self._blob(layer, lambda: base.registry.read_blob(there, layer.digest))
 
-    def _write_own(self, repository: Repository, layer: Layer) -> None:
+    def _own_layer(self, layer: Layer) -> None:
         """Write a layer of ours: from the repository that had it last, when that is in the same registry."""
-        key = key_of("place", repository.registry, str(layer.descriptor.digest))
+        here, digest = self._repository, layer.descriptor.digest
+        key = key_of("place", here.registry, str(digest))
         place = self._store.record(key)
-        digest = layer.descriptor.digest
-        if isinstance(place, str) and place != repository.path:
-            self._store.write_record(key, repository.path)
-            if self._registry.mount(repository, digest, Repository(repository.registry, place)):
-                return
-        self._write(repository, layer.descriptor, layer.open)
-        if place != repository.path:
-            self._store.write_record(key, repository.path)
+        mounted = (
+            isinstance(place, str)
+            and place != here.path
+            and self._registry.mount(here, digest, Repository(here.registry, place))
+        )
+        if not mounted:
+            self._blob(layer.descriptor, layer.open)
+        if place != here.path:
+            self._store.write_record(key, here.path)
 
-    def _write(self, repository: Repository, descriptor: Descriptor, body: OpenBody) -> None:
-        if self._registry.write_blob(repository, descriptor, body):
-            with self._counting:
+    def _blob(self, descriptor: Descriptor, body: OpenBody) -> None:
+        if self._registry.write_blob(self._repository, descriptor, body):
+            with self._lock:
                 self._moved_bytes += descriptor.size_bytes
-                moved = self._moved_bytes
-            self._emit(BytesMoved(step=self._step, title="push", done_bytes=moved))
+                self._emit(BytesMoved(step=PUSH, title=f"push to {self._repository}", done_bytes=self._moved_bytes))
 
 
-def _bind(function: Callable[..., None], *arguments: object) -> Callable[[], None]:
+def _bound(function: Callable[..., None], *arguments: object) -> Callable[[], None]:
     return lambda: function(*arguments)
 
 

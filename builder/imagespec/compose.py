@@ -13,7 +13,9 @@ from typing import Final
 
 from imagespec import builder_options, fields
 from imagespec.builders import Builder, BuildOptions, Cancellation, SecretFile
+from imagespec.builders.auto import AutoBuilder
 from imagespec.builders.buildkit import BuildKitBuilder
+from imagespec.builders.daemonless import DaemonlessBuilder
 from imagespec.builders.noop import NoopBuilder
 from imagespec.builders.recorded import RecordedBuilder
 from imagespec.ensure import BuildRequest
@@ -132,7 +134,7 @@ class Composition:
             fingerprint=identity.fingerprint,
             reference=identity.reference,
             images=self.images_of(declaration, identity),
-            builder=RecordedBuilder(self.builder(builder or declaration.builder or self.settings.builder), self._made),
+            builder=RecordedBuilder(self._builder(declaration, identity, builder), self._made),
             options=self._options(declaration, identity, load=identity.is_local),
             parent=parent,
             is_forced=is_forced or declaration.is_forced,
@@ -196,11 +198,25 @@ class Composition:
         """Where images without a registry are: the engine if one answers, else the OCI layout store."""
         return self.engine if self.engine.answers() else LayoutRegistry(self.settings.store_dir)
 
-    def builder(self, name: str) -> Builder:
-        """Return the builder of this name, "" meaning the usual one; raise SpecError for an unknown one."""
-        makers = self._makers()
+    def _builder(self, declaration: Declaration, identity: Identity, name: str) -> Builder:
+        local = self.local_images if identity.is_local else None
+        registry = local if isinstance(local, LayoutRegistry) else self.registry_of(declaration)
+        chosen = name or declaration.builder or self.settings.builder
+        return self.builder(chosen, registry, is_loading=identity.is_local and local is self.engine)
+
+    def builder(self, name: str, registry: Registry, *, is_loading: bool) -> Builder:
+        """Return the builder of this name, "" meaning the usual one; raise SpecError for an unknown one.
+
+        ``registry`` is where its images go, unless they are loaded into the local engine.
+        """
+        makers: dict[str, Callable[[], Builder]] = {
+            "buildkit": lambda: self._buildkit(registry),
+            "daemonless": lambda: self._daemonless(registry),
+            "noop": NoopBuilder,
+        }
         if not name or name in _AUTOMATIC:
-            return makers["buildkit"]()
+            daemonless, full = self._daemonless(registry), self._buildkit(registry)
+            return AutoBuilder(daemonless=daemonless, full=full, is_loading=is_loading)
         if name in makers:
             return makers[name]()
         for entry in entry_points(group=ENTRY_POINTS):
@@ -210,20 +226,30 @@ class Composition:
         known = [*makers, *_AUTOMATIC, *(entry.name for entry in entry_points(group=ENTRY_POINTS))]
         raise SpecError(f"builder: there is no builder {name!r}", path="builder", hint=fields.choice_hint(name, known))
 
-    def _makers(self) -> dict[str, Callable[[], Builder]]:
-        return {"buildkit": self._buildkit, "noop": NoopBuilder}
-
-    def _buildkit(self) -> BuildKitBuilder:
+    def _buildkit(self, registry: Registry) -> BuildKitBuilder:
         hosts = self.settings.hosts
         return BuildKitBuilder(
             template=dockerfile_template(),
             store=self.settings.cache_dir,
-            registry=self.registry,
+            registry=registry,
             engine=self.engine,
             docker_config_dir=self.settings.docker_config_dir.absolute(),
             is_insecure=lambda host: hosts.origin(host).scheme == "http",
-            locate=lambda reference: locate(self.registry, hosts, reference),
+            locate=self._locate,
         )
+
+    def _daemonless(self, registry: Registry) -> DaemonlessBuilder:
+        return DaemonlessBuilder(
+            cache_dir=self.settings.cache_dir,
+            registry=registry,
+            bases=self.registry,
+            locate=self._locate,
+            ca_bundle=str(self.settings.ca_bundle or ""),
+            proxies=self.settings.proxies,
+        )
+
+    def _locate(self, reference: Reference) -> Reference:
+        return locate(self.registry, self.settings.hosts, reference)
 
     @property
     def mirrored(self) -> Registry:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from imagespec.names import Digest, check_tag
-from imagespec.plan import BuildPlan, CopyFiles, Step
+from imagespec.names import Digest, Reference, check_tag
+from imagespec.plan import BuildPlan, CopyFiles, Step, environment_of
 from imagespec.snapshot import ContextEntry, EntryKind
 
-__all__ = ["Fingerprint", "encode", "fingerprint_of", "tag_of"]
+__all__ = ["Fingerprint", "encode", "environment_reference", "fingerprint_of", "tag_of"]
 
 TAG_PREFIX: Final = "x1-"
 ENVIRONMENT_PREFIX: Final = "env-"
@@ -52,6 +52,14 @@ def tag_of(fingerprint: Fingerprint, tag_format: str | None) -> str:
     """Return the tag: the fingerprint's text, in the user's format where there is one; raise InvalidReference."""
     text = fingerprint.text
     return check_tag(text if tag_format is None else tag_format.replace("{spec_hash}", text))
+
+
+def environment_reference(plan: BuildPlan, target: Reference) -> Reference | None:
+    """Return where the plan's environment is kept beside its image, None for a plan without such a split."""
+    environment = environment_of(plan)
+    if environment is None:
+        return None
+    return target.with_tag(ENVIRONMENT_PREFIX + fingerprint_of(environment).text)
 
 
 def _parts(plan: BuildPlan) -> list[tuple[str, bytes]]:

@@ -16,7 +16,7 @@ ROWS: tuple[str, ...] = (
     "errors events ignore",
     "names",
     "oci plain_data fields spec",
-    "snapshot plan builder_options planner environment_file poetry_lock schema requirements locks closure "
+    "snapshot plan builder_options planner environment_file poetry_lock schema interchange requirements locks closure "
     "gitignore dockerignore git_index",
     "dockerfile tarball deflate wheels wheels.*",
     "fingerprint record",
@@ -26,7 +26,7 @@ ROWS: tuple[str, ...] = (
     "content layouts links stat_cache walk work_tree workspace target_lock resources batch "
     "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http "
     "registry.copies registry.layout registry.many registry.mirrors registry.tokens registry.transport registry.facts ledger "
-    "builders.buildkit builders.noop builders.staging builders.uv_binary builders.daemonless "
+    "builders.auto builders.buildkit builders.noop builders.staging builders.uv_binary builders.daemonless "
     "builders.assembly builders.assembly.*",
     "settings compose doctor report report.*",
     "image_spec targets task task.* flyte flyte.* __main__ __init__ cli cli.*",

@@ -102,7 +102,7 @@ def dockerfile(target: tuple[str, ...], no_stat_cache: bool) -> None:
 
 def _plan_record(composition: Composition, target: Target, builder: str, offline: bool) -> dict[str, Any]:
     identity = composition.identify(target)
-    made = composition.builder(builder or target.declaration.builder or composition.settings.builder)
+    made = composition.request(target, builder=builder).builder
     state, detail = "unasked", ""
     if not offline:
         (look,) = resolve_many(composition.images_of(target.declaration, identity), [identity.reference])

@@ -7,7 +7,8 @@
     ├─ InputError                       2   .path
     │    ├─ InputMissing
     │    ├─ InputOutsideRoot
-    │    └─ InputChanged
+    │    ├─ InputChanged
+    │    └─ ImportFailed                    .traceback
     ├─ SettingsError                    2   .variable
     ├─ RegistryError                    3   .action .url .status .codes .retry_after_s
     │    ├─ RegistryUnreachable             transient
@@ -38,6 +39,7 @@ __all__ = [
     "EngineError",
     "EngineUnavailable",
     "ImageSpecError",
+    "ImportFailed",
     "InputChanged",
     "InputError",
     "InputMissing",
@@ -111,6 +113,14 @@ class InputOutsideRoot(InputError):
 
 class InputChanged(InputError):
     """The file changed between the moment it was hashed and the moment it was read for the build."""
+
+
+class ImportFailed(InputError):
+    """The user's own module raised, hung or crashed when it was imported; ``traceback`` holds its lines."""
+
+    def __init__(self, message: str, *, path: str, traceback: tuple[str, ...] = (), hint: str = "") -> None:
+        super().__init__(message, path=path, hint=hint)
+        self.traceback = traceback
 
 
 class SettingsError(ImageSpecError):

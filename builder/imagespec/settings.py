@@ -38,6 +38,8 @@ _KEYS: Final = (*_TEXTS, "registries")
 _REGISTRY_KEYS: Final = ("insecure", "ca", "mirrors", "rewrite", "concurrency")
 _CA_VARIABLES: Final = ("IMAGESPEC_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _MAX_CONCURRENCY: Final = 256
+_IMPORT_LIMIT_S: Final = 60.0
+_MAX_SECONDS: Final = 1_000_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class Settings:
     ci: bool = False
     python_mirror: str = ""
     image_id: str = ""
+    import_limit_s: float = _IMPORT_LIMIT_S
     pushes_for_flyte: bool = True
     assumes_unknown_exists: bool = False
 
@@ -89,6 +92,7 @@ class Settings:
             ci=environ.get("CI", "").lower() not in ("", "0", "false"),
             python_mirror=environ.get("IMAGESPEC_PYTHON_MIRROR") or table.text("python_mirror"),
             image_id=environ.get("_F_IMG_ID", ""),
+            import_limit_s=_seconds(environ, "IMAGESPEC_IMPORT_LIMIT", _IMPORT_LIMIT_S),
             pushes_for_flyte=environ.get("FLYTE_PUSH_IMAGE_SPEC", "true").lower() in ("true", "1"),
             assumes_unknown_exists=environ.get("FLYTE_IMG_FAST_FAIL", "").lower() in ("false", "0", "off", "no"),
         )
@@ -167,6 +171,17 @@ def _path(environ: Mapping[str, str], variable: str, table: _Table, key: str) ->
         return Path(text)
     text = table.text(key)
     return table.folder / Path(text).expanduser() if text else None
+
+
+def _seconds(environ: Mapping[str, str], variable: str, default: float) -> float:
+    text = environ.get(variable, "")
+    try:
+        seconds = float(text) if text else default
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < _MAX_SECONDS:
+        raise SettingsError(f"{variable}: not a number of seconds", variable=variable, hint="for example 120")
+    return seconds
 
 
 def _ca_bundle(environ: Mapping[str, str], table: _Table) -> Path | None:

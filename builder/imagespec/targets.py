@@ -1,20 +1,26 @@
-"""What a person names on the command line, to declarations: YAML and TOML files, Python files, ``module:attribute``."""
+"""What a person names on the command line, to declarations.
+
+A target is a YAML or TOML file, a Python file, ``module`` or ``module:attribute``, a folder, or a glob of files and
+folders. Every ImageSpec in it counts, wherever it hides, and is named by where it was found.
+"""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import glob
+import importlib.machinery
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 from imagespec import fields
 from imagespec.compose import Target
-from imagespec.errors import InputMissing, InvalidReference, SpecError
+from imagespec.errors import ImageSpecError, InputMissing, InvalidReference, SpecError
+from imagespec.folders import DATA_SUFFIXES, files_in
 from imagespec.image_spec import ImageSpec
+from imagespec.importing import Found, PythonModule, import_all
 from imagespec.names import Reference
 from imagespec.spec import FIELD_NAMES, Declaration
 
@@ -23,42 +29,142 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["load", "reference_of"]
+__all__ = ["IMPORT_LIMIT_S", "Findings", "find", "load", "reference_of"]
 
-_ATTRIBUTE = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<attribute>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)")
-_DATA_SUFFIXES: Final = (".yaml", ".yml", ".toml")
+IMPORT_LIMIT_S: Final = 60.0
+_MODULE: Final = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)(:(?P<attribute>[A-Za-z_].*))?")
+_PYTHON_FILE: Final = re.compile(r"(?P<file>.*\.py):(?P<attribute>[A-Za-z_].*)")
+_GLOB: Final = re.compile(r"[*?\[]")
+# A mapping with one of these is an ImageSpec even if another of its keys is wrong.
+_TELLING: Final = frozenset(FIELD_NAMES) - {
+    *("name", "env", "platform", "packages", "requirements", "registry", "builder", "entrypoint", "commands", "copy"),
+}
 
 
-def load(target: str, cwd: Path) -> tuple[Target, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What was found for each target name, in order, and what could not be loaded."""
+
+    targets: tuple[Target, ...]
+    problems: tuple[ImageSpecError, ...]
+
+
+def load(target: str, cwd: Path, import_limit_s: float = IMPORT_LIMIT_S) -> tuple[Target, ...]:
     """Return the specs that ``target`` names, each with where it was found.
 
-    Raise SpecError for what is not a spec, InputMissing for what is not there, and the user's own exception when
-    importing the user's code raises one.
+    Raise SpecError for what is not a spec, InputMissing for what is not there, ImportFailed, with its own traceback,
+    when the user's code cannot be imported.
     """
-    path, _, attribute = target.rpartition(":") if ".py:" in target else (target, "", "")
-    file = cwd / path
-    if file.suffix in _DATA_SUFFIXES:
-        return tuple(_from_data(file, path))
-    if file.suffix == ".py":
-        return tuple(_from_module(_import_file(file, path), attribute, path, (str(file),)))
-    named = _ATTRIBUTE.fullmatch(target)
-    if named is None:
-        raise SpecError(
-            f"target: {target!r} is not a YAML, TOML or Python file, nor module:attribute",
-            path="target",
-            hint="for example image.yaml, workflows/etl.py or workflows.etl:image",
-        )
-    module = _import_module(named["module"], cwd)
-    files = (module.__file__,) if module.__file__ else ()
-    return tuple(_from_module(module, named["attribute"], named["module"], files))
+    findings = find((target,), cwd, import_limit_s)
+    if findings.problems:
+        raise findings.problems[0]
+    return findings.targets
+
+
+def find(names: Iterable[str], cwd: Path, import_limit_s: float = IMPORT_LIMIT_S) -> Findings:
+    """Return the specs of all targets and the problems of those that cannot be loaded; no problem stops the others."""
+    sought = [_sought(name, cwd) for name in names]
+    modules = [one for listed in sought for one in listed.parts if isinstance(one, PythonModule)]
+    imported = iter(import_all(modules, cwd, import_limit_s) if modules else [])
+    targets: list[Target] = []
+    problems: list[ImageSpecError] = []
+    for listed in sought:
+        parts = [next(imported) if isinstance(part, PythonModule) else part for part in listed.parts]
+        found = [target for part in parts for target in part.targets]
+        errors = [part.error for part in parts if part.error is not None]
+        problems += errors
+        if listed.is_scan and not found and not errors:
+            problems.append(
+                SpecError(f"{listed.name}: holds no ImageSpec", path="target", hint="name a file, or another folder")
+            )
+        targets += _distinct(found) if listed.is_scan else found
+    return Findings(targets=tuple(targets), problems=tuple(problems))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sought:
+    """The parts of one target: modules to import, and what was read already."""
+
+    name: str
+    parts: tuple[PythonModule | Found, ...]
+    is_scan: bool = False
+
+
+def _sought(name: str, cwd: Path) -> _Sought:
+    try:
+        return _parts(name, cwd)
+    except ImageSpecError as error:
+        return _Sought(name=name, parts=(Found(error=error),))
+
+
+def _parts(name: str, cwd: Path) -> _Sought:
+    python = _PYTHON_FILE.fullmatch(name)
+    if python:
+        return _Sought(name=name, parts=(_python_file(python["file"], cwd, python["attribute"]),))
+    path = cwd / name
+    if path.is_dir():
+        return _Sought(name=name, parts=tuple(_scanned(files_in(path), cwd, name)), is_scan=True)
+    if _GLOB.search(name) and not path.exists():
+        return _Sought(name=name, parts=tuple(_scanned(_matching(name, cwd), cwd, name)), is_scan=True)
+    if path.suffix in DATA_SUFFIXES:
+        return _Sought(name=name, parts=(Found(targets=tuple(_from_data(path, name))),))
+    if path.suffix == ".py":
+        return _Sought(name=name, parts=(_python_file(name, cwd),))
+    return _Sought(name=name, parts=(_module(name, cwd),))
+
+
+def _matching(pattern: str, cwd: Path) -> Iterator[Path]:
+    for match in sorted(glob.glob(pattern, root_dir=cwd, recursive=True)):
+        path = cwd / match
+        yield from files_in(path) if path.is_dir() else (path,)
+
+
+def _scanned(files: Iterable[Path], cwd: Path, scan: str) -> Iterator[PythonModule | Found]:
+    for file in dict.fromkeys(files):
+        shown = str(file.relative_to(cwd)) if file.is_relative_to(cwd) else str(file)
+        if file.suffix == ".py":
+            yield _python_file(shown, cwd, scan=scan)
+        elif file.suffix in DATA_SUFFIXES:
+            yield _scanned_data(file, shown)
+
+
+def _scanned_data(file: Path, shown: str) -> Found:
+    """Return what a file that nobody named holds: nothing, unless it looks like a spec."""
+    try:
+        value = _parsed(file, shown)
+    except SpecError:
+        return Found()
+    documents = value if isinstance(value, list) else [value]
+    if not documents or not all(_looks_like_a_spec(document) for document in documents):
+        return Found()
+    try:
+        return Found(targets=tuple(_from_data(file, shown)))
+    except ImageSpecError as error:
+        return Found(error=error)
+
+
+def _looks_like_a_spec(value: object) -> bool:
+    if not isinstance(value, Mapping) or not value:
+        return False
+    keys = {str(key) for key in value}
+    return bool(keys & _TELLING) or (keys <= set(FIELD_NAMES) and len(keys) > 1)
+
+
+def _distinct(found: Iterable[Target]) -> list[Target]:
+    """Return each declaration once per set of modules: two modules of a folder may import the same one."""
+    kept: list[Target] = []
+    for target in found:
+        if not any(one.declaration == target.declaration and one.modules == target.modules for one in kept):
+            kept.append(target)
+    return kept
 
 
 def reference_of(target: str, cwd: Path) -> Reference | None:
-    """Return the image reference that ``target`` spells, or None when it is a file or a module."""
-    path = target.rpartition(":")[0] if ".py:" in target else target
-    if Path(path).suffix in (*_DATA_SUFFIXES, ".py") or (cwd / path).exists():
+    """Return the image reference that ``target`` spells, or None when it is a file, a folder, a glob or a module."""
+    if _PYTHON_FILE.fullmatch(target) or Path(target).suffix in (*DATA_SUFFIXES, ".py") or (cwd / target).exists():
         return None
-    if _ATTRIBUTE.fullmatch(target) and _is_module(target.partition(":")[0], cwd):
+    named = _MODULE.fullmatch(target)
+    if named and _is_module(named["module"], cwd):
         return None
     try:
         return Reference.parse(target)
@@ -108,63 +214,43 @@ def _declaration(value: object, folder: str, origin: str) -> Declaration:
         raise
 
 
-def _from_module(module: ModuleType, attribute: str, origin: str, files: tuple[str, ...]) -> Iterator[Target]:
-    if attribute:
-        yield Target(declaration=_attribute(module, attribute, origin), origin=f"{origin}:{attribute}", modules=files)
-        return
-    found = [(name, value) for name, value in vars(module).items() if isinstance(value, Declaration)]
-    if not found:
-        raise SpecError(f"{origin}: has no ImageSpec at its top level", path=origin, hint="name one: file.py:attribute")
-    for name, value in found:
-        yield Target(declaration=value, origin=f"{origin}:{name}", modules=files)
-
-
-def _attribute(module: ModuleType, attribute: str, origin: str) -> Declaration:
-    value: object = module
-    for name in attribute.split("."):
-        if not hasattr(value, name):
-            specs = [key for key, one in vars(module).items() if isinstance(one, Declaration)]
-            hint = fields.choice_hint(name, specs) if specs else ""
-            raise SpecError(f"{origin}: has no attribute {attribute!r}", path=attribute, hint=hint)
-        value = getattr(value, name)
-    if not isinstance(value, Declaration):
-        kind = type(value).__name__
-        raise SpecError(f"{origin}:{attribute} is a {kind}, not an ImageSpec", path=attribute)
-    return value
-
-
-def _import_file(file: Path, shown: str) -> ModuleType:
+def _python_file(shown: str, cwd: Path, attribute: str = "", *, scan: str = "") -> PythonModule:
+    file = cwd / shown
     if not file.is_file():
         raise InputMissing(f"read {shown}: there is no such file", path=shown, hint="check the path")
-    name = f"imagespec_target_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise SpecError(f"read {shown}: Python cannot import it", path=shown)
-    module = importlib.util.module_from_spec(spec)
-    _find_modules_in(file.parent)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    root, parts = file.parent, [file.stem]
+    while (root / "__init__.py").is_file() and root.name.isidentifier() and root != root.parent:
+        parts.insert(0, root.name)
+        root = root.parent
+    if parts[-1] == "__init__" and len(parts) > 1:
+        parts.pop()
+    return PythonModule(name=".".join(parts), root=root, shown=shown, file=str(file), attribute=attribute, scan=scan)
+
+
+def _module(target: str, cwd: Path) -> PythonModule:
+    named = _MODULE.fullmatch(target)
+    if named is None or not (named["attribute"] or _is_module(named["module"], cwd)):
+        raise SpecError(
+            f"target: {target!r} is not a YAML, TOML or Python file, nor a folder, nor module:attribute",
+            path="target",
+            hint="for example image.yaml, workflows/etl.py or workflows.etl:image",
+        )
+    if not _is_module(named["module"], cwd):
+        raise InputMissing(
+            f"import {named['module']}: there is no such module",
+            path=named["module"],
+            hint="run from the folder that holds it, or install it",
+        )
+    return PythonModule(name=named["module"], root=cwd, shown=named["module"], attribute=named["attribute"] or "")
 
 
 def _is_module(name: str, cwd: Path) -> bool:
-    _find_modules_in(cwd)
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
-
-
-def _import_module(name: str, cwd: Path) -> ModuleType:
-    if not _is_module(name, cwd):
-        raise InputMissing(
-            f"import {name}: there is no such module",
-            path=name,
-            hint="run from the folder that holds it, or install it",
-        )
-    return importlib.import_module(name)
-
-
-def _find_modules_in(folder: Path) -> None:
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+    """Return whether Python would find the module; nothing is imported to tell."""
+    places: list[str] | None = [str(cwd), *sys.path]
+    parts = name.split(".")
+    for index in range(len(parts)):
+        spec = importlib.machinery.PathFinder.find_spec(".".join(parts[: index + 1]), places)
+        if spec is None:
+            return False
+        places = list(spec.submodule_search_locations or ())
+    return True

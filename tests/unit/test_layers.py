@@ -25,7 +25,8 @@ ROWS: tuple[str, ...] = (
     "ensure graph",
     "content layouts links stat_cache walk work_tree workspace target_lock resources batch "
     "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http "
-    "registry.copies registry.layout registry.many registry.mirrors registry.tokens registry.transport registry.facts ledger "
+    "registry.copies registry.layout registry.many registry.mirrors registry.tokens registry.transport "
+    "registry.facts ledger "
     "builders.auto builders.buildkit builders.noop builders.staging builders.uv_binary builders.daemonless "
     "builders.assembly builders.assembly.*",
     "settings compose doctor report report.*",

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
 
 import click
 
-from imagespec.batch import Ending, ensure_all
-from imagespec.builders import Cancellation
 from imagespec.cli import options
-from imagespec.cli.session import composed, loaded, stoppable
-from imagespec.cli.summary import exit_code, result_line, tell
-from imagespec.compose import Composition, Target
-from imagespec.events import Emit
-from imagespec.report import reporting
-from imagespec.resources import default_jobs
-from imagespec.settings import Settings
+from imagespec.cli.run import Run
 
 __all__ = ["build"]
 
@@ -42,32 +33,9 @@ def build(
 
     stdout: the reference with tag and digest, one a line, in the order of the targets.
     """
-    settings = Settings.load()
-    cancellation = Cancellation()
-    live = sys.stderr.isatty() and not settings.ci
-    with stoppable(cancellation), reporting(sys.stderr, live=live, no_color=settings.no_color) as emit:
-        composition = composed(settings, emit, no_stat_cache, cancellation)
-        found = list(loaded(target, registry))
-        started = time.monotonic()
-        endings = _ensured(composition, found, builder, force, jobs or default_jobs(), emit)
-    tell(endings, time.monotonic() - started)
-    for one, ending in zip(found, endings, strict=True):
-        line = result_line(one.origin, ending, form)
-        if line:
-            click.echo(line)
-    sys.exit(exit_code(endings))
-
-
-def _ensured(
-    composition: Composition, found: list[Target], builder: str, force: bool, jobs: int, emit: Emit
-) -> tuple[Ending, ...]:
-    requests = [composition.request(one, builder=builder, is_forced=force) for one in found]
-    return ensure_all(
-        requests,
-        composition.workspace,
-        emit=emit,
-        clock=time.monotonic,
-        jobs=jobs,
-        locks=composition.locks,
-        cancellation=composition.cancellation,
-    )
+    run = Run(target, registry=registry, builder=builder, force=force, jobs=jobs, no_stat_cache=no_stat_cache)
+    run.carry_out()
+    run.tell()
+    for line in run.result_lines(form):
+        click.echo(line)
+    sys.exit(run.exit_code)

@@ -15,9 +15,11 @@ from imagespec import targets
 from imagespec.builders import Cancellation
 from imagespec.compose import Composition, Target
 from imagespec.events import Emit, discard
+from imagespec.report import error_lines
 from imagespec.settings import Settings
+from imagespec.targets import Findings
 
-__all__ = ["composed", "loaded", "say", "stoppable"]
+__all__ = ["composed", "found", "loaded", "say", "stoppable"]
 
 
 def say(line: str) -> None:
@@ -32,11 +34,24 @@ def composed(
     return Composition(settings, emit=emit, use_stat_cache=not no_stat_cache, cancellation=cancellation)
 
 
+def found(names: tuple[str, ...], settings: Settings, registry: str = "") -> Findings:
+    """Return what the command line names, with ``registry`` in place of the specs' own where it is given."""
+    findings = targets.find(names, Path.cwd(), settings.import_limit_s)
+    if not registry:
+        return findings
+    moved = (replace(one, declaration=one.declaration.replaced(registry=registry)) for one in findings.targets)
+    return replace(findings, targets=tuple(moved))
+
+
 def loaded(names: tuple[str, ...], registry: str = "") -> Iterator[Target]:
-    """Yield the specs that the command line names, with ``registry`` in place of their own where it is given."""
-    for name in names:
-        for found in targets.load(name, Path.cwd()):
-            yield replace(found, declaration=found.declaration.replaced(registry=registry)) if registry else found
+    """Yield the specs that the command line names; after them, raise the first problem of those that have none."""
+    findings = found(names, Settings.load(), registry)
+    yield from findings.targets
+    for problem in findings.problems[1:]:
+        for line in error_lines(problem):
+            say(line)
+    if findings.problems:
+        raise findings.problems[0]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from imagespec.errors import BuildFailed, ImageSpecError
+from imagespec.errors import BuildFailed, ImageSpecError, ImportFailed
 from imagespec.events import Emit
 from imagespec.report.live import LiveReport
 from imagespec.report.plain import PlainReport
@@ -15,9 +15,11 @@ __all__ = ["LiveReport", "PlainReport", "error_lines", "reporting"]
 
 
 def error_lines(error: ImageSpecError) -> Iterator[str]:
-    """Yield what to tell a person about an error: what a failed step printed last, the message, the way out."""
+    """Yield what to tell a person about an error: the last output or the user's traceback, the message, the way out."""
     if isinstance(error, BuildFailed):
         yield from (f"  | {line}" for line in error.log_tail)
+    if isinstance(error, ImportFailed):
+        yield from (f"  | {line}" for line in error.traceback)
     yield f"error: {error}"
     if error.hint:
         yield f"hint: {error.hint}"

@@ -1,0 +1,153 @@
+"""The child process that imports the user's code: reads what to import on stdin, writes what it found as JSON lines.
+
+The user's code may print, hang, exit or crash: nothing of that reaches the process that builds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, TextIO
+
+from imagespec import fields
+from imagespec.compose import Target
+from imagespec.errors import ImageSpecError, SpecError
+from imagespec.hiding_places import attribute_of, specs_in, specs_of_module
+from imagespec.interchange import plain_from
+from imagespec.spec import Declaration
+from imagespec.workspace import Workspace
+
+__all__ = ["main"]
+
+_FLYTE_SPECS: Final = "flytekit.image_spec.image_spec"
+# The adapter needs flytekit, which only some have: it is imported when the user's code has imported flytekit.
+_FLYTE_ADAPTER: Final = ("imagespec.flyte.conversion", "imagespec.flyte.declared")
+
+
+def main() -> None:
+    """Import each module that stdin lists and write one line a module to the file descriptor that it names."""
+    order = json.load(sys.stdin)
+    # What the user's code reads or prints is none of ours.
+    sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    sys.path[:0] = [path for path in (order["root"], order["cwd"]) if path not in sys.path]
+    seen: dict[str, dict[int, object]] = {}
+    with os.fdopen(order["answers"], "w", encoding="utf-8") as answers:
+        for item in order["items"]:
+            _answer(answers, item, order, seen)
+        answers.flush()
+        # Threads and exit handlers of the user's code must not hold up the answer.
+        os._exit(0)
+
+
+def _answer(answers: TextIO, item: dict[str, Any], order: dict[str, Any], seen: dict[str, dict[int, object]]) -> None:
+    try:
+        answer: dict[str, Any] = {"found": list(_found(item, order, seen))}
+    except ImageSpecError as error:
+        answer = {
+            "error": {
+                "type": type(error).__name__,
+                "message": str(error),
+                "path": getattr(error, "path", ""),
+                "hint": error.hint,
+            }
+        }
+    except BaseException as error:  # SystemExit and KeyboardInterrupt of the user's code are errors of it, too
+        answer = {"raised": f"{type(error).__name__}: {error}".partition("\n")[0], "traceback": _users_traceback(error)}
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+
+
+def _found(item: dict[str, Any], order: dict[str, Any], seen: dict[str, dict[int, object]]) -> Iterator[dict[str, Any]]:
+    module = _imported(item["module"], item["file"])
+    shown, attribute = item["shown"], item["attribute"]
+    specs = specs_of_module(module, _is_spec)
+    if attribute:
+        specs = specs_in(attribute, _attribute(module, attribute, shown), _is_spec)
+    known = seen.setdefault(item["scan"], {})
+    count = 0
+    for path, spec in specs:
+        count += 1
+        if item["scan"] and id(spec) in known:
+            continue
+        known[id(spec)] = spec
+        target = _target(spec, order["cwd"], module)
+        yield {"origin": f"{shown}:{path}", "modules": list(target.modules), "spec": plain_from(target.declaration)}
+    if not count and attribute:
+        kind = type(attribute_of(module, attribute)).__name__
+        raise SpecError(f"{shown}:{attribute} is a {kind}, not an ImageSpec", path=attribute)
+    if not count and not item["scan"]:
+        raise SpecError(f"{shown}: has no ImageSpec", path=shown, hint="name one: file.py:attribute")
+
+
+def _is_spec(value: object) -> bool:
+    return isinstance(value, Declaration) or _is_flyte_spec(value)
+
+
+def _is_flyte_spec(value: object) -> bool:
+    flyte = sys.modules.get(_FLYTE_SPECS)
+    return flyte is not None and isinstance(value, flyte.ImageSpec) and _flyte().is_ours(value)
+
+
+def _flyte() -> Any:
+    return importlib.import_module(_FLYTE_ADAPTER[1])
+
+
+def _target(spec: object, cwd: str, module: ModuleType) -> Target:
+    modules = (module.__file__,) if module.__file__ else ()
+    if isinstance(spec, Declaration):
+        return Target(declaration=spec, modules=modules)
+    found: Target = importlib.import_module(_FLYTE_ADAPTER[0]).target_of(spec, Workspace(cwd=cwd), modules)
+    return found
+
+
+def _attribute(module: ModuleType, path: str, shown: str) -> object:
+    try:
+        return attribute_of(module, path)
+    except (AttributeError, LookupError, TypeError) as error:
+        specs = [found for found, _ in specs_of_module(module, _is_spec)]
+        hint = fields.choice_hint(path, specs) if specs else ""
+        raise SpecError(f"{shown}: has no attribute {path!r}", path=path, hint=hint) from error
+
+
+def _imported(name: str, file: str) -> ModuleType:
+    """Return the module, imported under its own name so that the user's other modules meet the same one."""
+    if not file:
+        return importlib.import_module(name)
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) and os.path.samefile(str(known.__file__), file):
+        return known
+    if "." in name:
+        return importlib.import_module(name)
+    if known is not None or name in sys.stdlib_module_names:
+        # The name is taken: importing must not give us the other module, nor others this one.
+        name = f"imagespec_target_{name}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise SpecError(f"read {Path(file).name}: Python cannot import it", path=file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _users_traceback(error: BaseException) -> list[str]:
+    """Return the traceback's lines from the first frame that is the user's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename != __file__ and "importlib" not in frame.filename]
+    lines = traceback.format_list(own) + traceback.format_exception_only(error)
+    return "".join(["Traceback (most recent call last):\n", *lines] if own else lines).rstrip().splitlines()
+
+
+if __name__ == "__main__":
+    main()

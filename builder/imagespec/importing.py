@@ -1,0 +1,174 @@
+"""The user's Python modules, imported in child processes with a time limit: what was found, or why it was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from imagespec.compose import Target
+from imagespec.errors import ImageSpecError, ImportFailed, InputMissing, SpecError
+from imagespec.interchange import declaration_from
+
+__all__ = ["Found", "PythonModule", "import_all"]
+
+_CHILD: Final = "imagespec.discovery"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PythonModule:
+    """A module to look for specs in: ``name`` below ``root``, its ``file`` ("" when Python is to find it).
+
+    ``attribute`` is the path of the one that is asked for, "" for all. ``scan`` is the folder or
+    glob that it was found by, "" when it was named itself: in a scan a module may have none, and does not repeat specs
+    of another. ``shown`` is for people.
+    """
+
+    name: str
+    root: Path
+    shown: str
+    file: str = ""
+    attribute: str = ""
+    scan: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a module gave: its specs, or the error that stands in their place."""
+
+    targets: tuple[Target, ...] = ()
+    error: ImageSpecError | None = None
+
+
+def import_all(modules: Sequence[PythonModule], cwd: Path, time_limit_s: float) -> list[Found]:
+    """Return what each module holds, in order. Modules of one root share a process, so that they meet one another.
+
+    A module that takes longer than ``time_limit_s`` is stopped; those after it are imported in a new process.
+    """
+    roots: dict[Path, list[int]] = {}
+    for index, module in enumerate(modules):
+        roots.setdefault(module.root, []).append(index)
+    results: list[Found] = [Found()] * len(modules)
+
+    def import_root(root: Path) -> None:
+        left = roots[root]
+        while left:
+            for found in _answers([modules[index] for index in left], root, cwd, time_limit_s):
+                results[left[0]] = found
+                left = left[1:]
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        for done in [pool.submit(import_root, root) for root in roots]:
+            done.result()
+    return results
+
+
+def _answers(modules: list[PythonModule], root: Path, cwd: Path, time_limit_s: float) -> Iterator[Found]:
+    """Yield what a child process says of the modules; after a hang or a crash, that, and nothing of those after it."""
+    reader, writer = os.pipe()
+    order = {
+        "root": str(root),
+        "cwd": str(cwd),
+        "answers": writer,
+        "items": [
+            {
+                "module": module.name,
+                "file": module.file,
+                "shown": module.shown,
+                "attribute": module.attribute,
+                "scan": module.scan,
+            }
+            for module in modules
+        ],
+    }
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-m", _CHILD],
+            stdin=subprocess.PIPE,
+            # What the user's module prints is talk, not our result.
+            stdout=sys.stderr.fileno() if _has_file(sys.stderr) else subprocess.DEVNULL,
+            cwd=cwd,
+            pass_fds=(writer,),
+            start_new_session=True,
+        )
+    finally:
+        os.close(writer)
+    try:
+        assert child.stdin is not None
+        with suppress(BrokenPipeError), child.stdin:
+            child.stdin.write(json.dumps(order).encode())
+        yield from _read(reader, child, modules, time_limit_s)
+    finally:
+        os.close(reader)
+        _end(child)
+
+
+def _read(
+    reader: int, child: subprocess.Popen[bytes], modules: list[PythonModule], time_limit_s: float
+) -> Iterator[Found]:
+    pending = b""
+    for module in modules:
+        deadline = time.monotonic() + time_limit_s
+        while b"\n" not in pending:
+            ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                yield Found(error=_failed(module, f"it was not done after {time_limit_s:g} s", _SLOW_HINT))
+                return
+            block = os.read(reader, 1 << 16)
+            if not block:
+                yield Found(error=_failed(module, f"the process ended with {_ending(child)}", ""))
+                return
+            pending += block
+        line, _, pending = pending.partition(b"\n")
+        yield _found(json.loads(line), module)
+
+
+_SLOW_HINT: Final = "let the module do its work in functions, or set IMAGESPEC_IMPORT_LIMIT (seconds)"
+
+
+def _found(answer: dict[str, Any], module: PythonModule) -> Found:
+    if "error" in answer:
+        given = answer["error"]
+        kind = InputMissing if given["type"] == "InputMissing" else SpecError
+        return Found(error=kind(given["message"], path=given["path"], hint=given["hint"]))
+    if "raised" in answer:
+        traceback = tuple(answer["traceback"])
+        return Found(error=_failed(module, answer["raised"], "mend the module, or name another target", traceback))
+    targets = tuple(
+        Target(declaration=declaration_from(one["spec"]), origin=one["origin"], modules=tuple(one["modules"]))
+        for one in answer["found"]
+    )
+    return Found(targets=targets)
+
+
+def _failed(module: PythonModule, what: str, hint: str, traceback: tuple[str, ...] = ()) -> ImportFailed:
+    return ImportFailed(f"import {module.shown}: {what}", path=module.shown, traceback=traceback, hint=hint)
+
+
+def _ending(child: subprocess.Popen[bytes]) -> str:
+    status = child.wait()
+    return f"exit code {status}" if status >= 0 else signal.Signals(-status).name
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End the child and whatever the user's code has started in its session."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _has_file(stream: Any) -> bool:
+    try:
+        return bool(stream.fileno() >= 0)
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -20,7 +20,7 @@ ROWS: tuple[str, ...] = (
     "gitignore dockerignore git_index",
     "dockerfile tarball deflate wheels wheels.*",
     "fingerprint record",
-    "registry registry.api registry.hosts registry.answers registry.auth registry.referrers "
+    "registry registry.api registry.hosts registry.answers registry.auth registry.referrers registry.wire "
     "builders builders.recorded builders.commands builders.progress",
     "ensure graph",
     "content layouts links stat_cache walk work_tree workspace target_lock resources batch "
@@ -30,7 +30,7 @@ ROWS: tuple[str, ...] = (
     "builders.auto builders.buildkit builders.noop builders.staging builders.uv_binary builders.daemonless "
     "builders.assembly builders.assembly.*",
     "settings compose doctor report report.*",
-    "image_spec targets task task.* flyte flyte.* __main__ __init__ cli cli.*",
+    "image_spec targets folders importing discovery hiding_places task task.* flyte flyte.* __main__ __init__ cli cli.*",
 )
 LAST_PURE_ROW = 7
 IO_MODULES = {

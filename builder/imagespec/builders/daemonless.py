@@ -46,6 +46,7 @@ from imagespec.registry import Registry
 from imagespec.registry.hosts import Proxies
 from imagespec.snapshot import Files
 from imagespec.tarball import TarEntry
+from imagespec.wheels.lock import LockedWheel
 
 __all__ = ["DaemonlessBuilder"]
 
@@ -86,6 +87,7 @@ class DaemonlessBuilder:
         self._ca_bundle = ca_bundle
         self._proxies = proxies or Proxies()
         self._interpreters = tuple(interpreters)
+        self._looked: tuple[BuildPlan, BuildOptions, dict[Platform, Image], dict[Platform, Environment]] | None = None
 
     @property
     def store(self) -> Store:
@@ -111,28 +113,29 @@ class DaemonlessBuilder:
     def prepare(self, plan: BuildPlan, options: BuildOptions) -> None:
         """Raise what only looking can tell: the base, its Python, a package without a wheel."""
         self.check(plan)
-        _compression(options)
         with self._work(options) as work:
-            work.look(plan, self._bases.read(plan, options), discard)
+            self._look(work, plan, discard)
 
     def build(
         self, plan: BuildPlan, files: Files, target: Reference, *, options: BuildOptions, emit: Emit
     ) -> Descriptor:
         """Build and push the image, and its environment where it is not there; return what stands under ``target``."""
         self.check(plan)
-        environment = environment_of(plan)
-        kept = environment_reference(plan, target)
+        if options.use_cache:
+            done = self.build_on_environment(plan, files, target, options=options, emit=emit)
+            if done is not None:
+                return done
         with self._work(options) as work:
-            if environment is None or kept is None:
-                return work.build_all(plan, target, emit)
-            if options.use_cache and self._registry.resolve(kept) is not None:
-                return work.build_code(plan, files, kept, target, emit)
-            return work.build_both(plan, environment, files, kept, target, emit)
+            bases, environments = self._look(work, plan, emit)
+            return work.build(plan, files, bases, environments, target, emit)
 
     def build_on_environment(
         self, plan: BuildPlan, files: Files, target: Reference, *, options: BuildOptions, emit: Emit
     ) -> Descriptor | None:
-        """Push the plan's sources over its environment, whoever built that; return None when it is not there."""
+        """Push the plan's sources over its environment, whoever built that; return None when it is not there.
+
+        Raise Unsupported for sources that a layer cannot hold.
+        """
         kept = environment_reference(plan, target)
         if kept is None or self._registry.resolve(kept) is None:
             return None
@@ -141,6 +144,22 @@ class DaemonlessBuilder:
                 check_sources(step)
         with self._work(options) as work:
             return work.build_code(plan, files, kept, target, emit)
+
+    def resolved(self, plan: BuildPlan, options: BuildOptions) -> dict[Platform, tuple[LockedWheel, ...]]:
+        """Return the wheels that the plan's environment would be made of; nothing is written but caches."""
+        self.check(plan)
+        with self._work(options) as work:
+            _, environments = self._look(work, plan, discard)
+        return {platform: environment.wheels for platform, environment in environments.items()}
+
+    def _look(
+        self, work: _Work, plan: BuildPlan, emit: Emit
+    ) -> tuple[dict[Platform, Image], dict[Platform, Environment]]:
+        """Return base and environment, those of the last look when it was for the same build."""
+        if self._looked is None or self._looked[0] is not plan or self._looked[1] != work.options:
+            bases = self._bases.read(plan, work.options)
+            self._looked = plan, work.options, bases, work.look(plan, bases, emit)
+        return self._looked[2], self._looked[3]
 
     @contextmanager
     def _work(self, options: BuildOptions) -> Iterator[_Work]:
@@ -189,30 +208,27 @@ class _Work:
                 found[platform] = look(plan, platform, base, files, self.resolver, self.options)
         return found
 
-    def build_all(self, plan: BuildPlan, target: Reference, emit: Emit) -> Descriptor:
-        """Build a plan that copies nothing."""
-        bases = self.bases.read(plan, self.options)
-        environments = self.look(plan, bases, emit)
-        with self._uploader(target, emit) as uploader:
-            layers = self._environments(plan, bases, environments, uploader, emit)
-            images = self._images(plan, bases, layers, environments)
-            return self._push(uploader, target, images, emit)
-
-    def build_both(
-        self, plan: BuildPlan, environment: BuildPlan, files: Files, kept: Reference, target: Reference, emit: Emit
+    def build(
+        self,
+        plan: BuildPlan,
+        files: Files,
+        bases: dict[Platform, Image],
+        environments: dict[Platform, Environment],
+        target: Reference,
+        emit: Emit,
     ) -> Descriptor:
-        """Build the environment and the code, and keep the environment under its own name for the next time."""
-        bases = self.bases.read(plan, self.options)
-        environments = self.look(plan, bases, emit)
+        """Build everything; an environment that has sources over it is kept under its own name for the next time."""
+        below, kept = environment_of(plan), environment_reference(plan, target)
         with self._uploader(target, emit) as uploader:
             layers = self._environments(plan, bases, environments, uploader, emit)
-            below = self._images(environment, bases, layers, environments)
+            environment = self._images(below, bases, layers, environments) if below is not None else []
             workdir = plan.config.workdir.strip("/")
             for platform in plan.platforms:
                 over = above(environments[platform].files, [workdir])
                 layers[platform] = [*layers[platform], *self._code(plan, files, over, emit)]
             images = self._images(plan, bases, layers, environments)
-            self._push(uploader, kept, below, emit)
+            if kept is not None:
+                self._push(uploader, kept, environment, emit)
             return self._push(uploader, target, images, emit)
 
     def build_code(self, plan: BuildPlan, files: Files, kept: Reference, target: Reference, emit: Emit) -> Descriptor:

@@ -95,7 +95,7 @@ class Resolver:
 
         Raise Unsupported for a package without a wheel, BuildFailed when there is no solution or no index.
         """
-        if step.lock is not None and step.lock.kind.startswith("pylock."):
+        if step.lock is not None and (step.lock.kind == "uv.lock" or step.lock.kind.startswith("pylock.")):
             return self._from_lock(step, target)
         said = understood(step.arguments, "pip_extra_args")
         listed = understood(step.options, "requirements")
@@ -112,10 +112,29 @@ class Resolver:
         return tuple(LockedWheel(**one) for one in kept)
 
     def _from_lock(self, step: PythonPackages, target: Target) -> tuple[LockedWheel, ...]:
+        """Return the wheels of a pylock, or of a uv.lock that uv writes as one."""
         if step.lines or step.lock is None:
-            raise SpecError("packages: cannot be added to a pylock", path="packages", hint="add them to the lock")
+            raise SpecError(
+                f"packages: cannot be added to {step.lock.kind if step.lock else 'a lock'}",
+                path="packages",
+                hint="add them to the project and lock it again, or build an image on top with base_image",
+            )
+        if step.lock.kind == "uv.lock":
+            return chosen(self._exported(step), target)
         data = next(file.data for file in step.lock.files if re.fullmatch(r"pylock(\..+)?\.toml", file.path))
         return chosen(_toml(data.decode()), target, extras=step.extras, groups=step.groups)
+
+    def _exported(self, step: PythonPackages) -> Mapping[str, Any]:
+        words = [word for extra in step.extras for word in ("--extra", extra)]
+        words += [word for group in step.groups for word in ("--group", group)]
+        with tempfile.TemporaryDirectory(prefix="imagespec-lock-") as folder:
+            work = Path(folder)
+            _write_files(work, step)
+            output = work / "pylock.imagespec.toml"
+            command = [*self._uv("export"), "--format", "pylock.toml", "--frozen", "--offline", "--no-dev"]
+            command += ["--no-emit-workspace", *words, "--output-file", str(output)]
+            self._run([command], work)
+            return _toml(output.read_text(encoding="utf-8"))
 
     def _compiled(
         self,
@@ -134,12 +153,13 @@ class Resolver:
             preferred = dict(installed)
             if preferred:
                 output.write_text(_preferences(preferred), encoding="utf-8")
-            command = [*self._uv(), *source, *_target_words(target), *_index_words(step), *words]
+            command = [*self._uv("pip", "compile"), *source, *_target_words(target), *_index_words(step), *words]
             command += ["--output-file", str(output)]
-            self._run(command, work, step, refresh=refresh)
+            pinned = bool(step.lines) and all(_PINNED.fullmatch(line) for line in step.lines)
+            self._run([[*command, "--offline"], command] if pinned and not refresh else [command], work)
             return _toml(output.read_text(encoding="utf-8"))
 
-    def _uv(self) -> list[str]:
+    def _uv(self, *words: str) -> list[str]:
         import uv
 
         variables = dict(self._fetching.variables)
@@ -148,13 +168,12 @@ class Resolver:
         if self._fetching.ca_bundle:
             variables["SSL_CERT_FILE"] = self._fetching.ca_bundle
         given = ["env", *(f"{name}={value}" for name, value in variables.items())] if variables else []
-        return [*given, os.fsdecode(uv.find_uv_bin()), "pip", "compile", "--quiet", "--no-header", "--no-progress"]
+        return [*given, os.fsdecode(uv.find_uv_bin()), *words, "--quiet", "--no-header", "--no-progress"]
 
-    def _run(self, command: list[str], work: Path, step: PythonPackages, *, refresh: bool) -> None:
-        pinned = bool(step.lines) and all(_PINNED.fullmatch(line) for line in step.lines)
-        attempts = [[*command, "--offline"], command] if pinned and not refresh else [command]
-        for attempt in attempts:
-            done = subprocess.run(attempt, cwd=work, capture_output=True, text=True, timeout=_TIME_LIMIT_S, check=False)
+    def _run(self, attempts: list[list[str]], work: Path) -> None:
+        """Run the first command that succeeds; raise what the last one says."""
+        for command in attempts:
+            done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=_TIME_LIMIT_S, check=False)
             if done.returncode == 0:
                 return
         raise _failure(done.stderr, done.returncode)
@@ -170,16 +189,20 @@ def _write_sources(work: Path, step: PythonPackages, installed: Mapping[str, str
     held = [f"{name}=={version}" for name, version in sorted(installed.items()) if name not in asked]
     constraints = [*step.constraints, *(held if step.keep_installed else ())]
     if step.lock is not None:
-        for file in step.lock.files:
-            path = work / file.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(file.data)
+        _write_files(work, step)
         more, pins = _lock_words(work, step)
         words, constraints = [*words, *more], [*constraints, *pins]
     if constraints:
         (work / "constraints.txt").write_text("".join(f"{line}\n" for line in constraints), encoding="utf-8")
         words += ["--constraints", "constraints.txt"]
     return words
+
+
+def _write_files(work: Path, step: PythonPackages) -> None:
+    for file in step.lock.files if step.lock else ():
+        path = work / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.data)
 
 
 def _lock_words(work: Path, step: PythonPackages) -> tuple[list[str], list[str]]:

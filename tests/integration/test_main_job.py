@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -145,8 +147,9 @@ def test_the_example_of_the_readme_works(imagespec: Command, tmp_path: Path) -> 
     code = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
     assert code is not None
     (tmp_path / "image.py").write_text(code[1])
-    named = imagespec("tag", "image.py:image", cwd=tmp_path).stdout.splitlines()
-    assert named[0] == named[1], "what print(image.image_name()) says is what the command says"
+    program = [sys.executable, "image.py"]
+    printed_name = subprocess.run(program, cwd=tmp_path, env=imagespec.env, capture_output=True, text=True, check=True)
+    assert imagespec("tag", "image.py:image", cwd=tmp_path).stdout == printed_name.stdout
 
 
 def test_a_spec_without_a_registry_goes_to_the_local_engine(imagespec: Command, project: Path) -> None:

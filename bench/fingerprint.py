@@ -20,6 +20,7 @@ from typing import Any
 from bench.rows import Run, Runner, cache_folder, in_turn, peer_python, row, say
 
 PART = "fingerprint"
+PACKAGE = Path(__file__).resolve().parents[1] / "builder" / "imagespec"
 FLYTEKIT = "flytekit==1.16.31"
 
 _OURS = """
@@ -123,12 +124,17 @@ class _Bench:
     def __init__(self, caches: Path, peer: str) -> None:
         self._caches = caches
         self._peer = peer
+        # A copy, so that what is measured stays the same while somebody edits the checkout.
+        shutil.copytree(PACKAGE, caches / "package" / "imagespec", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def _environment(self, cache: str) -> dict[str, str]:
+        return {"IMAGESPEC_CACHE": str(self._caches / cache), "PYTHONPATH": str(self._caches / "package")}
 
     def _ours(self, body: str, *arguments: str, cache: str, before: Callable[[], None] = lambda: None) -> Runner:
         return Runner(
             who="imagespec",
             command=[sys.executable, "-c", _OURS.format(body=body), *arguments],
-            environment={"IMAGESPEC_CACHE": str(self._caches / cache)},
+            environment=self._environment(cache),
             before=before,
         )
 
@@ -162,7 +168,7 @@ class _Bench:
                     Runner(
                         who="imagespec tag",
                         command=[str(Path(sys.executable).with_name("imagespec")), "tag", str(file)],
-                        environment={"IMAGESPEC_CACHE": str(self._caches / "plain")},
+                        environment=self._environment("plain"),
                     ),
                     self._theirs(_PLAIN),
                 ],

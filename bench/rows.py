@@ -75,7 +75,10 @@ def row(
     at_most: bool = False,
     **more: Any,
 ) -> dict[str, Any]:
-    """Return one row of the report; ``ratio`` is peer/ours, or with ``at_most`` ours/peer, which must not pass the goal."""
+    """Return one row of the report.
+
+    ``ratio`` is peer/ours, and must reach the goal; with ``at_most`` it is ours/peer, and must not pass it.
+    """
     mine, theirs = [run.seconds(what) for run in ours], [run.seconds(what) for run in peer]
     pairs = [b / a for a, b in zip(mine, theirs, strict=True)]
     pairs = [1 / pair for pair in pairs] if at_most else pairs

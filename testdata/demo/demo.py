@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import urllib.request
@@ -65,6 +66,30 @@ def layers(reference: str) -> list[str]:
         return [layer["digest"] for layer in json.load(answer)["layers"]]
 
 
+def without_engine(bed: dict[str, Any], project: Path, cache: Path) -> str:
+    """Build an image where no engine is, on a base that is an OCI layout; return its name in the layout store."""
+    say("first, without any engine: an image from an OCI layout as its base, into an OCI layout")
+    env = {**environment(bed), "DOCKER_HOST": "unix:///nowhere/docker.sock", "IMAGESPEC_CACHE": str(cache)}
+    spec = project / "plain.yaml"
+    layout = bed["layouts"]["python3.13"]
+    spec.write_text(f"{spec.read_text()}base_image: oci-layout:{layout}\n")
+    imagespec("build", str(spec), env=env)
+    name = imagespec("tag", str(spec), env=env)
+    imagespec("exists", str(spec), env=env)
+    return name
+
+
+def run_from_layout(bed: dict[str, Any], cache: Path, name: str) -> None:
+    """Load the layout into the engine and run the image that was made without one."""
+    say("the image that was built before there was an engine, loaded into it and run")
+    env = environment(bed)
+    archive = cache / "store.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(cache / "store", arcname=".")
+    run("docker", "load", "--quiet", "--input", str(archive), env=env)
+    run("docker", "run", "--rm", name, env=env)
+
+
 def main_job(bed: dict[str, Any], project: Path) -> None:
     """Build, push, run, reuse; then edit one line and build again."""
     env = environment(bed)
@@ -79,8 +104,8 @@ def main_job(bed: dict[str, Any], project: Path) -> None:
     run("docker", "run", "--rm", "--pull", "always", "--quiet", first, env=env)
 
     say("build it again: nothing to do, one look at the registry, no engine")
-    without_engine = {**env, "DOCKER_HOST": "unix:///nowhere/docker.sock"}
-    again = imagespec("build", spec, "--registry", registry, env=without_engine)
+    no_engine = {**env, "DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    again = imagespec("build", spec, "--registry", registry, env=no_engine)
     if again != first:
         sys.exit("demo: the second build gave another image")
 
@@ -96,21 +121,30 @@ def main_job(bed: dict[str, Any], project: Path) -> None:
         sys.exit("demo: more than the last layer was built anew, or the tag stayed the same")
 
 
-def main() -> None:
-    """Bring the test-bed up if it is not, run the main job on a copy of the project, and put things back."""
-    started = time.monotonic()
-    say("the test-bed: a Docker engine, a registry and base images (the first time takes a minute or two)")
-    was_up = (
-        subprocess.run([*BED, "env", "--json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
-    )
-    up = subprocess.run([*BED, "up", "--json"], stdout=subprocess.PIPE, text=True, check=False)
+def bed(*arguments: str) -> dict[str, Any]:
+    """Bring up what the arguments say of the test-bed, and return where everything is."""
+    up = subprocess.run([*BED, "up", *arguments, "--json"], stdout=subprocess.PIPE, text=True, check=False)
     if up.returncode != 0:
         sys.exit("demo: the test-bed did not start: see above")
+    found: dict[str, Any] = json.loads(up.stdout)
+    return found
+
+
+def main() -> None:
+    """Build without an engine, then bring one up and run the main job on a copy of the project, and put things back."""
+    started = time.monotonic()
+    was_up = subprocess.run([*BED, "status"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
     try:
+        say("a registry and base images (the first time they are made, which takes a minute)")
+        first = bed("--without-engine")
         with tempfile.TemporaryDirectory(prefix="imagespec-demo-") as folder:
-            project = Path(folder, "project")
+            project, cache = Path(folder, "project"), Path(folder, "cache")
             shutil.copytree(ROOT / "testdata" / "demo", project)
-            main_job(json.loads(up.stdout), project)
+            name = without_engine(first, project, cache)
+            say("now a Docker engine: the one that answers, or a private one of Debian's packages")
+            second = bed()
+            run_from_layout(second, cache, name)
+            main_job(second, project)
     finally:
         if not was_up:
             say("the test-bed is taken down")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -124,7 +125,8 @@ def _wait_for_end(talk: Conversation, seconds: float) -> None:
 class Scripted:
     """Serves ``moves`` one after another, request by request, whatever the connection; then ``then`` for ever."""
 
-    def __init__(self, moves: Iterable[Move] = (), then: Move | None = None) -> None:
+    def __init__(self, moves: Iterable[Move] = (), then: Move | None = None, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._moves = list(moves)
         self._then = then or answer(500, {}, b"the script is over")
         self._lock = threading.Lock()
@@ -172,7 +174,12 @@ class Scripted:
             self._start(self._serve, sock)
 
     def _serve(self, sock: socket.socket) -> None:
-        with contextlib.suppress(OSError), sock:
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            stack.enter_context(sock)
+            if self._tls is not None:
+                sock = stack.enter_context(self._tls.wrap_socket(sock, server_side=True))
+                with self._lock:
+                    self._socks.add(sock)
             rest = b""
             while True:
                 while b"\r\n\r\n" not in rest:

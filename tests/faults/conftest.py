@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -25,8 +26,8 @@ def serve() -> Iterator[Callable[..., Scripted]]:
     """Starts scripted registries, and stops them with the test."""
     with ExitStack() as stack:
 
-        def start(*moves: Move, then: Move | None = None) -> Scripted:
-            return stack.enter_context(Scripted(moves, then))
+        def start(*moves: Move, then: Move | None = None, tls: ssl.SSLContext | None = None) -> Scripted:
+            return stack.enter_context(Scripted(moves, then, tls))
 
         yield start
 

@@ -121,9 +121,20 @@ CASES = [
     Case("deep nesting", (answer(400), answer(400, {}, b"[" * 100_000)), ProtocolViolation, "400", 2),
     Case("a cut body", (answer(404), *(answer(200, GOOD, MANIFEST, length=500),) * 9), RegistryUnreachable, "early", 4,
          (0.5, 1.0)),
-    Case("a chunk that is none", (answer(404), raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"))
-         + (raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),) * 8, RegistryUnreachable, "", 4,
-         (0.5, 1.0)),
+    Case("a chunk that is none", (answer(404), raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")),
+         ProtocolViolation, "no size", 2),
+    Case("a cut chunk", (answer(404), *(raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc"),) * 9),
+         RegistryUnreachable, "early", 4, (0.5, 1.0)),
+    Case("no last chunk",
+         (answer(404), *(raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"),) * 9),
+         RegistryUnreachable, "between its chunks", 4, (0.5, 1.0)),
+    Case("two lengths", (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef"),),
+         ProtocolViolation, "not a number", 1),
+    Case("a length below nothing", (raw(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"),), ProtocolViolation,
+         "not a number", 1),
+    Case("only interim answers", (raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 50),), ProtocolViolation, "interim", 1),
+    Case("a status of four digits", (raw(b"HTTP/1.1 2000 OK\r\n\r\n"),), ProtocolViolation, "not HTTP/1.1", 1),
+    Case("HTTP/2", (raw(b"HTTP/2 200\r\n\r\n"),), ProtocolViolation, "not HTTP/1.1", 1),
 ]  # fmt: skip
 
 

@@ -30,7 +30,8 @@ ROWS: tuple[str, ...] = (
     "builders.auto builders.buildkit builders.noop builders.staging builders.uv_binary builders.daemonless "
     "builders.assembly builders.assembly.*",
     "settings compose doctor report report.*",
-    "image_spec targets folders importing discovery hiding_places task task.* flyte flyte.* __main__ __init__ cli cli.*",
+    "image_spec targets folders importing discovery hiding_places "
+    "task task.* flyte flyte.* __main__ __init__ cli cli.*",
 )
 LAST_PURE_ROW = 7
 IO_MODULES = {

@@ -1,135 +1,115 @@
-"""Kept-alive HTTP/1.1 connections, pooled by origin: the only place where sockets are opened.
+"""Kept-alive connections, pooled by origin: the only place where sockets are opened.
 
-The standard library's client is used as it is: it is a third faster than urllib3 here and half as long to import,
-and its socket is at hand, so that a deadline holds for an answer that trickles in byte by byte.
+They speak HTTP/1.1 through ``wire``; TLS, proxies and time limits are made here.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import io
 import select
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from imagespec.registry.hosts import Network, Origin
+from imagespec.registry.wire import Body, Source, head_of, request_head
 
 if TYPE_CHECKING:
-    import http.client
     import ssl
 
 __all__ = ["Connection", "Connections", "Reply"]
 
-_BLOCK_BYTES = 1 << 20
-
-
-class _DeadlineReader(io.RawIOBase):
-    """Reads a socket; each read waits at most ``read_s`` seconds, all together end at the connection's deadline."""
-
-    def __init__(self, connection: Connection, sock: socket.socket) -> None:
-        self._connection = connection
-        self._sock = sock
-        self._raw = sock.makefile("rb", buffering=0)
-        self.ended = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        self._connection.arm(self._sock)
-        count = self._raw.readinto(buffer)
-        self.ended = count == 0
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _DeadlineSocket:
-    """What ``http.client.HTTPResponse`` needs of a socket: a file to read from."""
-
-    def __init__(self, reader: _DeadlineReader) -> None:
-        self._reader = reader
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self._reader, 64 * 1024)
+_SMALL_BYTES = 64 * 1024
 
 
 class Connection:
     """One connection to an origin; ``fresh`` until its first answer has come."""
 
-    def __init__(
-        self, client: http.client.HTTPConnection, origin: Origin, read_s: float, clock: Callable[[], float]
-    ) -> None:
-        self._client = client
+    def __init__(self, origin: Origin, read_s: float, clock: Callable[[], float]) -> None:
         self._read_s = read_s
         self._clock = clock
         self._deadline = 0.0
         self._sock: socket.socket | None = None
-        self._reader: _DeadlineReader | None = None
+        self._source = Source(self._receive_into)
         self.origin = origin
         self.fresh = True
         self.absolute_targets = False
         self.proxy_headers: Mapping[str, str] = {}
-        client.response_class = cast("Any", self._response)
-
-    def _response(self, sock: socket.socket, *_: Any, method: str | None = None) -> http.client.HTTPResponse:
-        import http.client
-
-        self._reader = _DeadlineReader(self, sock)
-        return http.client.HTTPResponse(cast("Any", _DeadlineSocket(self._reader)), method=method)
 
     def set_deadline(self, deadline: float) -> None:
         """End every wait from now on at ``deadline`` of the clock."""
         self._deadline = deadline
 
-    def arm(self, sock: socket.socket | None) -> None:
-        """Give the next read or write on ``sock`` its time limit; raise TimeoutError when the deadline is over."""
+    def _armed(self, limit_s: float) -> socket.socket:
+        """Return the socket with its time limit set; raise TimeoutError when the deadline is over."""
         remaining = self._deadline - self._clock()
-        if sock is None or remaining <= 0:
+        if remaining <= 0:
             raise TimeoutError("the time for the whole operation is over")
-        sock.settimeout(min(self._read_s, remaining))
+        if self._sock is None:
+            raise ConnectionAbortedError("the connection is closed")
+        self._sock.settimeout(min(limit_s, remaining))
+        return self._sock
 
-    def connect(self) -> None:
-        """Open the socket (and TLS); raise OSError."""
-        self._client.connect()
-        self._sock = self._client.sock
+    def _receive_into(self, buffer: memoryview) -> int:
+        return self._armed(self._read_s).recv_into(buffer)
+
+    def connect(self, address: Origin, connect_s: float) -> None:
+        """Open the socket to ``address``, the origin itself or a proxy; raise OSError."""
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        until = self._clock() + min(connect_s, self._deadline - self._clock())
+        error: OSError = TimeoutError("the time for the whole operation is over")
+        for left, (family, kind, protocol, _, target) in zip(range(len(found), 0, -1), found, strict=True):
+            self._sock = socket.socket(family, kind, protocol)
+            try:
+                # addresses share the time, so that a dead first one leaves some for the others
+                self._armed((until - self._clock()) / left).connect(target)
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return
+            except OSError as raised:
+                error = raised
+                self.close()
+        raise error
+
+    def tunnel(self, headers: Mapping[str, str]) -> None:
+        """Let the proxy at the other end connect us to the origin; raise OSError when it does not."""
+        host = f"[{self.origin.host}]" if ":" in self.origin.host else self.origin.host
+        target = f"{host}:{self.origin.port}"
+        self._armed(self._read_s).sendall(request_head("CONNECT", target, {"Host": target, **headers}))
+        head = head_of(self._source)
+        if head.status != 200:
+            raise ConnectionRefusedError(f"the proxy answered {head.status} instead of connecting")
+
+    def secure(self, context: ssl.SSLContext, connect_s: float) -> None:
+        """Speak TLS from now on; raise OSError (ssl.SSLError) when the other side cannot or is not trusted."""
+        self._sock = context.wrap_socket(self._armed(connect_s), server_hostname=self.origin.host)
 
     def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes | Iterable[bytes]) -> None:
-        """Send a request; raise OSError. ``headers`` must have Content-Length when ``body`` is an iterable."""
-        self.arm(self._sock)
-        path = f"{self.origin}{target}" if self.absolute_targets else target
-        self._client.putrequest(method, path, skip_accept_encoding=True)
-        for name, value in {**headers, **self.proxy_headers}.items():
-            self._client.putheader(name, value)
-        if isinstance(body, bytes):
-            self._client.endheaders(body or None)
+        """Send a request; raise OSError. ``headers`` must have Content-Length when there is a body."""
+        url = f"{self.origin}{target}" if self.absolute_targets else target
+        head = request_head(method, url, {"Host": self.origin.authority, **headers, **self.proxy_headers})
+        if isinstance(body, bytes) and len(body) < _SMALL_BYTES:
+            self._armed(self._read_s).sendall(head + body)
             return
-        self._client.endheaders()
-        for block in body:
-            self.arm(self._sock)
-            self._client.send(block)
+        self._armed(self._read_s).sendall(head)
+        for block in [body] if isinstance(body, bytes) else body:
+            self._armed(self._read_s).sendall(block)
 
-    def answer(self) -> Reply:
-        """Return the answer's head, its body still to be read; raise OSError or http.client.HTTPException."""
-        response = self._client.getresponse()
-        if self._reader is not None and self._reader.ended:  # the library takes half a head for a whole one
-            response.close()
-            raise ConnectionResetError("the answer ended within its head")
-        return Reply(response, self)
+    def answer(self, method: str) -> Reply:
+        """Return the answer's head, its body still to be read; raise OSError or MalformedAnswer."""
+        return Reply(self, Body(self._source, head_of(self._source), method))
 
     def is_dropped(self) -> bool:
         """Return whether the other side closed it, or sent something nobody asked for."""
+        if self._sock is None or self._source.has_more:
+            return True
         try:
             poll = select.poll()
-            poll.register(self._client.sock, select.POLLIN)
+            poll.register(self._sock, select.POLLIN)
             return bool(poll.poll(0))
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError):
             return True
 
     def shut(self) -> None:
@@ -140,48 +120,31 @@ class Connection:
 
     def close(self) -> None:
         """Close the socket."""
-        self._client.close()
+        if self._sock is not None:
+            self._sock.close()
 
 
 class Reply:
-    """An answer whose body is read by the caller, who must ``close`` it or read it to its end."""
+    """An answer whose body is read by the caller, and then given back with its connection."""
 
-    def __init__(self, response: http.client.HTTPResponse, connection: Connection) -> None:
-        self._response = response
-        self._left_bytes = response.length
+    def __init__(self, connection: Connection, body: Body) -> None:
+        self._body = body
         self.connection = connection
-        self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.getheaders()}
+        self.status = body.head.status
+        self.headers = body.head.headers
 
     def read_into(self, buffer: memoryview) -> int:
         """Fill ``buffer`` from the body and return the number of bytes, 0 at its end; raise on a body cut short."""
-        count = self._response.readinto(buffer)
-        self._account(count, asked=len(buffer))
-        return count
+        return self._body.read_into(buffer)
 
-    def read(self, size_bytes: int) -> bytes:
-        """Return up to ``size_bytes`` of the body, less only at its end; raise on a body that is cut short."""
-        data = self._response.read(size_bytes)
-        self._account(len(data), asked=size_bytes)
-        if self._left_bytes and len(data) < size_bytes:
-            self._account(0, asked=1)
-        return data
-
-    def _account(self, count: int, *, asked: int) -> None:
-        if self._left_bytes is None:
-            return
-        self._left_bytes -= count
-        if count == 0 and asked and self._left_bytes > 0:
-            raise ConnectionResetError(f"the answer ended {self._left_bytes} bytes early")
+    def read(self, limit_bytes: int) -> bytes:
+        """Return the body, at most ``limit_bytes`` of it; raise on a body that is cut short."""
+        return self._body.read(limit_bytes)
 
     @property
     def is_reusable(self) -> bool:
         """Whether the body was read to its end and the connection may serve another request."""
-        return self._response.isclosed() and not self._response.will_close
-
-    def close(self) -> None:
-        """Let go of the body."""
-        self._response.close()
+        return self._body.ended and self._body.head.keeps_alive
 
 
 class Connections:
@@ -203,14 +166,14 @@ class Connections:
                 connection.set_deadline(deadline)
                 return connection
             self.drop(connection)
-        connection = self._new(origin, ca_file, deadline - self._clock())
+        connection = Connection(origin, self._network.limits.read_s, self._clock)
         connection.set_deadline(deadline)
         with self._lock:
             if self._closed:
                 raise ConnectionAbortedError("the registry client is closed")
             self._live.add(connection)
         try:
-            connection.connect()
+            self._open(connection, ca_file)
         except BaseException:
             self.drop(connection)
             raise
@@ -249,29 +212,17 @@ class Connections:
         for connection in idle:
             self.drop(connection)
 
-    def _new(self, origin: Origin, ca_file: str | None, remaining_s: float) -> Connection:
-        import http.client
-
-        limits = self._network.limits
-        timeout = min(limits.connect_s, remaining_s)
-        if timeout <= 0:
-            raise TimeoutError("the time for the whole operation is over")
+    def _open(self, connection: Connection, ca_file: str | None) -> None:
+        origin, connect_s = connection.origin, self._network.limits.connect_s
         proxy = self._network.proxies.of(origin)
-        address = Origin.of_url(proxy) if proxy else origin
-        client: http.client.HTTPConnection
-        if origin.scheme == "https":
-            client = http.client.HTTPSConnection(
-                address.host, address.port, timeout=timeout, blocksize=_BLOCK_BYTES, context=self._context(ca_file)
-            )
-        else:
-            client = http.client.HTTPConnection(address.host, address.port, timeout=timeout, blocksize=_BLOCK_BYTES)
-        connection = Connection(client, origin, limits.read_s, self._clock)
+        connection.connect(Origin.of_url(proxy) if proxy else origin, connect_s)
         if proxy and origin.scheme == "https":
-            client.set_tunnel(origin.host, origin.port, headers=_proxy_headers(proxy))
+            connection.tunnel(_proxy_headers(proxy))
         elif proxy:
             connection.absolute_targets = True
             connection.proxy_headers = _proxy_headers(proxy)
-        return connection
+        if origin.scheme == "https":
+            connection.secure(self._context(ca_file), connect_s)
 
     def _context(self, ca_file: str | None) -> ssl.SSLContext:
         """Return the TLS settings for one extra CA bundle; loading one takes long, so it is done once."""

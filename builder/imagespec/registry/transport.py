@@ -26,6 +26,7 @@ from imagespec.registry.auth import CredentialSource, refused
 from imagespec.registry.connections import Connection, Connections, Reply
 from imagespec.registry.hosts import Network, Origin, is_private
 from imagespec.registry.tokens import Authorization, Authorizer
+from imagespec.registry.wire import MalformedAnswer
 
 __all__ = ["Attempts", "OpenBlocks", "Transport"]
 
@@ -37,6 +38,8 @@ _MAX_REDIRECTS = 5
 _MAX_IDLE = 64
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _USER_AGENT = "imagespec"
+_CONNECTION_ERRORS = (OSError, MalformedAnswer)
+_FINAL_TLS_ERRORS = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
 
 
 class Attempts:
@@ -150,15 +153,13 @@ class Transport:
         """Fill ``buffer`` from an open answer and return the number of bytes, 0 at the end; raise RegistryError."""
         try:
             return reply.read_into(buffer)
-        except _connection_errors() as error:
+        except _CONNECTION_ERRORS as error:
             self.finish(reply)
             raise self._unreachable(request, reply.connection.origin, error) from error
 
     def finish(self, reply: Reply) -> None:
         """Let go of an open answer: its connection is kept when the body was read to the end."""
-        reusable = reply.is_reusable
-        reply.close()
-        if reusable:
+        if reply.is_reusable:
             self._connections.give_back(reply.connection, _MAX_IDLE)
         else:
             self._connections.drop(reply.connection)
@@ -255,7 +256,7 @@ class Transport:
             try:
                 body = blocks() if blocks is not None else request.body
                 return self._round_trip(connection, request, path, headers, body)
-            except _connection_errors() as error:
+            except _CONNECTION_ERRORS as error:
                 self._connections.drop(connection)
                 if connection.fresh or not request.repeatable or isinstance(error, TimeoutError):
                     raise self._unreachable(request, origin, error) from error
@@ -278,7 +279,7 @@ class Transport:
             if isinstance(body, bytes):
                 raise
             # the registry may have answered (401, 413) and closed before it had read everything
-        return connection.answer()
+        return connection.answer(request.method)
 
     def _connect(self, request: Request, origin: Origin, deadline: float, *, fresh: bool) -> Connection:
         if self._closing.is_set():
@@ -286,14 +287,14 @@ class Transport:
         ca_file = self.network.hosts.of(request.registry).ca_file
         try:
             return self._connections.take(origin, ca_file, deadline, fresh=fresh)
-        except _connection_errors() as error:
+        except _CONNECTION_ERRORS as error:
             raise self._unreachable(request, origin, error) from error
 
     def _complete(self, request: Request, reply: Reply) -> Answer:
         """Return the whole answer, its connection given back; raise ProtocolViolation when its body has no end."""
         try:
             body = reply.read(_MAX_BODY_BYTES + 1)
-        except _connection_errors() as error:
+        except _CONNECTION_ERRORS as error:
             raise self._unreachable(request, reply.connection.origin, error) from error
         finally:
             self.finish(reply)
@@ -302,30 +303,19 @@ class Transport:
         return Answer(status=reply.status, headers=reply.headers, body=body)
 
     def _unreachable(self, request: Request, origin: Origin, error: BaseException) -> ImageSpecError:
-        import http.client
-        import ssl
-
         if self._closing.is_set():
             return Cancelled(f"{request.action}: stopped")
         kind: type[RegistryError] = RegistryUnreachable
-        if isinstance(error, ssl.SSLCertVerificationError) or "WRONG_VERSION_NUMBER" in str(error):
-            kind = RegistryUntrusted
-        elif isinstance(error, http.client.HTTPException) and not isinstance(
-            error, (OSError, http.client.IncompleteRead)
-        ):
+        if isinstance(error, MalformedAnswer):
             kind = ProtocolViolation
+        elif any(sign in str(error) for sign in _FINAL_TLS_ERRORS):
+            kind = RegistryUntrusted
         return kind(
             f"{request.action}: no answer from {origin}: {_why(error)}",
             action=request.action,
             url=str(origin),
             hint=_way_out(origin, error),
         )
-
-
-def _connection_errors() -> tuple[type[Exception], ...]:
-    import http.client
-
-    return (OSError, http.client.HTTPException)
 
 
 def _secrets(sent: Authorization | None) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from imagespec.plan import (
     Step,
 )
 from imagespec.poetry_lock import POETRY_LOCK
+from imagespec.project_file import PROJECT_FILE, asked_for
 
 __all__ = [
     "BASE_CONTEXT",
@@ -236,7 +237,10 @@ def command_file(step: RunCommand) -> str:
 def replaced_patterns(step: PythonPackages) -> tuple[str, ...]:
     """Return patterns for lines of ``uv pip freeze`` that a step must not keep as they are: what it asks for anew,
     and editable installs."""
-    names = sorted({re.split(r"[^a-z0-9._-]", line, maxsplit=1)[0] for line in step.lines} - {""})
+    listed = {re.split(r"[^a-z0-9._-]", line, maxsplit=1)[0] for line in step.lines} - {""}
+    if step.lock is not None and step.lock.kind == PROJECT_FILE:
+        listed |= asked_for(step.lock, step.extras, step.groups)
+    names = sorted(listed)
     return ("^-e ", *(f"^{re.escape(name)}(==| @ )" for name in names))
 
 
@@ -264,8 +268,11 @@ def _package_files(step: PythonPackages) -> dict[str, Any]:
         files.append(step.lock.files[0].path)
     return {
         "lock": kind,
-        # Poetry's extras are in the lines made of its lock.
+        # A lock says itself which versions go together. Poetry's extras are in the lines made of its lock.
+        "keeps_installed": step.keep_installed and kind in ("", PROJECT_FILE),
         "extras": () if kind == POETRY_LOCK else step.extras,
+        "groups": () if kind == POETRY_LOCK else step.groups,
+        "group_file": f"/run/imagespec/packages/{PROJECT_FILE}:" if kind == PROJECT_FILE else "",
         "requirement_files": files,
         "has_constraints": bool(step.constraints),
         # Building a project writes next to its sources; what is written there is thrown away.

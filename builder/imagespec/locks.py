@@ -78,6 +78,12 @@ def _members(name: str, data: bytes) -> list[str]:
     members = set()
     for package in _toml(name, data).get("package", []):
         source = package.get("source", {})
+        if "path" in source:
+            raise SpecError(
+                f"{FIELD}: {name} takes {package.get('name')} from a file here: {source['path']!r}",
+                path=FIELD,
+                hint="list the file in a requirements.txt, or publish it on an index",
+            )
         for key in ("editable", "virtual", "directory"):
             path = source.get(key)
             if isinstance(path, str) and path != ".":

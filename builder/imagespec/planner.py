@@ -47,7 +47,8 @@ DEFAULT_USER: Final = "flytekit"
 _USER_ID: Final = 1000
 
 _TOOL_KEYS: Final = ("uv_image", "micromamba_image")
-_LOCK_KINDS_WITH_PROJECT: Final = ("uv.lock", "poetry.lock")
+_LOCKS: Final = ("uv.lock", "poetry.lock", "pylock.toml")
+_WITH_EXTRAS: Final = (*_LOCKS, "pyproject.toml")
 
 
 def make_plan(
@@ -160,7 +161,7 @@ def _tools(declaration: Declaration) -> Tools:
     for key, value in given.items():
         path = f"builder_config.{key}"
         if key not in _TOOL_KEYS:
-            raise SpecError(f"{path}: is not a tool", path=path, hint=f"one of: {', '.join(_TOOL_KEYS)}")
+            raise SpecError(f"{path}: is not a tool", path=path, hint=fields.choice_hint(key, list(_TOOL_KEYS)))
         given[key] = fields.image_reference(path, value)
     return replace(Tools(), **given)
 
@@ -240,7 +241,11 @@ def _conda(declaration: Declaration, snapshot: Snapshot, parent: Parent | None) 
         channels = (*channels, *(channel for channel in file.channels if channel not in channels))
     if not packages:
         if declaration.conda_channels:
-            raise SpecError("conda_channels: no conda_packages to take from them", path="conda_channels")
+            raise SpecError(
+                "conda_channels: no conda_packages to take from them",
+                path="conda_channels",
+                hint="add conda_packages, or remove conda_channels",
+            )
         return None
     if parent is not None:
         raise SpecError("conda_packages: base_image has its own Python", path="conda_packages", hint="set them there")
@@ -283,11 +288,11 @@ def _packages(
         if not listed and not required_lines.lines:
             return None
     elif isinstance(required, LockFiles):
-        if listed and required.kind in _LOCK_KINDS_WITH_PROJECT:
+        if listed and required.kind in _LOCKS:
             raise SpecError(
                 f"packages: cannot be added to {required.kind}",
                 path="packages",
-                hint="add them to the project and lock it again, or build an image on top with base_image",
+                hint="add them to what is locked and lock it again, or build an image on top with base_image",
             )
         required_lines, lock = RequirementLines(), required
     else:
@@ -310,10 +315,9 @@ def _packages(
 
 
 def _selected(key: str, names: tuple[str, ...], lock: LockFiles | None) -> tuple[str, ...]:
-    selectable = (*_LOCK_KINDS_WITH_PROJECT, "pyproject.toml") if key == "extras" else _LOCK_KINDS_WITH_PROJECT
-    if names and (lock is None or lock.kind not in selectable):
+    if names and (lock is None or lock.kind not in _WITH_EXTRAS):
         path = f"builder_options.{key}"
-        raise SpecError(f"{path}: nothing to choose from", path=path, hint=f"they go with {', '.join(selectable)}")
+        raise SpecError(f"{path}: nothing to choose from", path=path, hint=f"they go with {', '.join(_WITH_EXTRAS)}")
     return names
 
 

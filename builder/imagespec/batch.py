@@ -15,6 +15,7 @@ from imagespec.builders import Cancellation
 from imagespec.ensure import BuildRequest, BuildResult, Clock, Outcome, build_absent, reason_to_build, result_of
 from imagespec.errors import Cancelled, EngineError, ImageSpecError
 from imagespec.events import Emit, Event, ImageChanged, ImageState, InImage
+from imagespec.fingerprint import environment_reference
 from imagespec.graph import Graph, Node, graph_of
 from imagespec.names import Reference
 from imagespec.oci import Descriptor
@@ -131,6 +132,8 @@ class _Run:
         self._looked_up: dict[Reference, float] = {}
         self._endings: dict[Reference, Ending] = {}
         self._running: set[str] = set()
+        self._kept: dict[str, Reference | None] = {}
+        self._environments: dict[Reference, str] = {}
         self._done: queue.SimpleQueue[tuple[Node, list[Ending] | BaseException]] = queue.SimpleQueue()
 
     def ending_of(self, request: BuildRequest) -> Ending:
@@ -185,13 +188,21 @@ class _Run:
             for key, node in list(waiting.items()):
                 if self.cancellation.cancelled or len(self._running) >= jobs:
                     break
-                if node.parent not in waiting and node.parent not in self._running:
-                    del waiting[key]
-                    self._begin(node)
+                if node.parent in waiting or node.parent in self._running or self._is_made_beside(node):
+                    continue
+                del waiting[key]
+                self._begin(node)
             if self._running:
                 self._take()
             elif self.cancellation.cancelled:
                 return
+
+    def _is_made_beside(self, node: Node) -> bool:
+        """Return whether another image with the same environment is being built: then it is there for this one too."""
+        if node.key not in self._kept:
+            self._kept[node.key] = environment_reference(node.first.plan, node.first.reference)
+        kept = self._kept[node.key]
+        return kept is not None and self._environments.setdefault(kept, node.key) in self._running
 
     def _to_make(self) -> dict[str, Node]:
         """Return what has to be made: what is wanted and missing, and what that is based on, parents first."""

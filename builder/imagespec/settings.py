@@ -9,7 +9,8 @@ The files are those of the nearest folder, from the current one upwards, that ha
 Environment: IMAGESPEC_STORE, IMAGESPEC_CACHE, IMAGESPEC_CA_BUNDLE, IMAGESPEC_BUILDER, IMAGESPEC_MIRRORS
 (``docker.io=127.0.0.1:5000,…``), IMAGESPEC_REWRITE (the same form), IMAGESPEC_INSECURE (hosts, with commas),
 IMAGESPEC_CONCURRENCY, IMAGESPEC_PYTHON_MIRROR; beside them SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE,
-HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, DOCKER_CONFIG, DOCKER_HOST, REGISTRY_AUTH_FILE, XDG_*, NO_COLOR and CI.
+HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, DOCKER_CONFIG, DOCKER_HOST, REGISTRY_AUTH_FILE, XDG_*, NO_COLOR, CI and
+GITHUB_STEP_SUMMARY.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class Settings:
     python_mirror: str = ""
     image_id: str = ""
     import_limit_s: float = _IMPORT_LIMIT_S
+    step_summary: Path | None = None
     pushes_for_flyte: bool = True
     assumes_unknown_exists: bool = False
 
@@ -90,6 +92,7 @@ class Settings:
             docker_host=environ.get("DOCKER_HOST") or table.text("docker_host"),
             no_color=bool(environ.get("NO_COLOR")),
             ci=environ.get("CI", "").lower() not in ("", "0", "false"),
+            step_summary=Path(text) if (text := environ.get("GITHUB_STEP_SUMMARY")) else None,
             python_mirror=environ.get("IMAGESPEC_PYTHON_MIRROR") or table.text("python_mirror"),
             image_id=environ.get("_F_IMG_ID", ""),
             import_limit_s=_seconds(environ, "IMAGESPEC_IMPORT_LIMIT", _IMPORT_LIMIT_S),

@@ -16,6 +16,7 @@ from imagespec.cli.explaining import explain
 from imagespec.cli.helping import doctor, schema
 from imagespec.cli.looking import dockerfile, exists, plan, tag
 from imagespec.cli.session import say
+from imagespec.cli.warming import warm
 from imagespec.errors import Cancelled, ImageSpecError
 from imagespec.report import error_lines
 
@@ -35,7 +36,7 @@ def cli() -> None:
     """
 
 
-for _command in (build, plan, tag, exists, dockerfile, doctor, schema, explain):
+for _command in (build, warm, plan, tag, exists, dockerfile, doctor, schema, explain):
     cli.add_command(_command)
 
 

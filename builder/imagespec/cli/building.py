@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
 from imagespec.cli import options
-from imagespec.cli.run import Run
+from imagespec.cli.run import Run, Wishes
 
 __all__ = ["build"]
 
@@ -18,23 +19,18 @@ __all__ = ["build"]
 @options.builder
 @click.option("--force", is_flag=True, help="Build even when the image exists.")
 @options.jobs
+@options.events
+@options.builder_instance
 @options.no_stat_cache
+@options.copy
 @options.format
-def build(
-    target: tuple[str, ...],
-    registry: str,
-    builder: str,
-    force: bool,
-    jobs: int | None,
-    no_stat_cache: bool,
-    form: str,
-) -> None:
+def build(target: tuple[str, ...], form: str, builder_instance: tuple[str, ...], **wishes: Any) -> None:
     """Make sure that the images exist: look them up all together, build and push what is absent.
 
     stdout: the reference with tag and digest, one a line, in the order of the targets.
     """
-    run = Run(target, registry=registry, builder=builder, force=force, jobs=jobs, no_stat_cache=no_stat_cache)
-    run.carry_out()
+    run = Run(target, Wishes(builder_instances=builder_instance, **wishes))
+    run.ensure()
     run.tell()
     for line in run.result_lines(form):
         click.echo(line)

@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-__all__ = ["builder", "format", "jobs", "no_stat_cache", "registry", "target"]
+__all__ = ["builder", "builder_instance", "copy", "events", "format", "jobs", "no_stat_cache", "registry", "target"]
 
 format: Final = click.option(  # noqa: A001
     "--format",
@@ -33,4 +33,24 @@ jobs: Final = click.option(
     default=None,
     metavar="N",
     help="Builds at once; without it as many as CPUs and free memory allow.",
+)
+events: Final = click.option(
+    "--events",
+    type=click.Choice(["json-lines"]),
+    default=None,
+    callback=lambda context, parameter, value: value or "",
+    help="Make stderr carry events for tools, one JSON object a line, instead of talk.",
+)
+copy: Final = click.option(
+    "--copy",
+    type=click.Choice(["all", "auto", "none"]),
+    default=None,
+    callback=lambda context, parameter, value: value or "",
+    help="Which sources specs with a source_root get, whatever they say (as pyflyte's --copy).",
+)
+builder_instance: Final = click.option(
+    "--builder-instance",
+    multiple=True,
+    metavar="NAME",
+    help="A buildx builder to build with (docker buildx ls); given several times, builds are spread over them.",
 )

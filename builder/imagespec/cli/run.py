@@ -5,85 +5,154 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
-from imagespec.batch import Ending, ensure_all
+from imagespec.batch import Ending, ensure_all, look_up_all
 from imagespec.builders import Cancellation
 from imagespec.cli.session import composed, found, say, stoppable
-from imagespec.cli.summary import exit_code, result_line, tell
+from imagespec.cli.summary import exit_code, headline, record, result_line, tell
 from imagespec.compose import Composition, Target
 from imagespec.ensure import BuildRequest
 from imagespec.errors import ImageSpecError
+from imagespec.events import Emit
+from imagespec.registry.many import LookUp
 from imagespec.report import error_lines, reporting
+from imagespec.report.jsonlines import JsonLinesReport
+from imagespec.report.recorder import Recorder
 from imagespec.resources import default_jobs
 from imagespec.settings import Settings
+from imagespec.spec import CopyFileDetection
 
-__all__ = ["Run"]
+__all__ = ["Run", "Wishes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the command line asks for besides the targets. ``events`` is "" for talk, or ``json-lines``.
+
+    ``cache_to`` and ``cache_from`` are repositories for the layer cache; ``builder_instances`` buildx builders.
+    """
+
+    registry: str = ""
+    builder: str = ""
+    force: bool = False
+    jobs: int | None = None
+    no_stat_cache: bool = False
+    events: str = ""
+    copy: str = ""
+    cache_to: str = ""
+    cache_from: tuple[str, ...] = ()
+    builder_instances: tuple[str, ...] = ()
 
 
 class Run:
     """The targets of one command line and what became of them. No target's problem stops the others."""
 
-    def __init__(
-        self,
-        names: tuple[str, ...],
-        *,
-        registry: str,
-        builder: str,
-        force: bool = False,
-        jobs: int | None = None,
-        no_stat_cache: bool = False,
-    ) -> None:
+    def __init__(self, names: tuple[str, ...], wishes: Wishes) -> None:
         self.settings = Settings.load()
         self.problems: list[ImageSpecError] = []
         self.targets: list[Target] = []
         self.endings: tuple[Ending, ...] = ()
+        self.recorder = Recorder(lambda event: None, clock=time.monotonic)
         self.total_s = 0.0
+        self.jobs = wishes.jobs or default_jobs()
         self._names = names
-        self._registry = registry
-        self._builder = builder
-        self._force = force
-        self._jobs = jobs or default_jobs()
-        self._no_stat_cache = no_stat_cache
+        self._wishes = wishes
+        self._lines: JsonLinesReport | None = None
 
-    def carry_out(self) -> None:
+    def ensure(self) -> None:
         """Make sure that every image is there; what went wrong is in ``problems`` and ``endings``."""
-        started = time.monotonic()
-        cancellation = Cancellation()
-        findings = found(self._names, self.settings, self._registry)
-        self.problems += findings.problems
-        live = sys.stderr.isatty() and not self.settings.ci
-        with stoppable(cancellation), reporting(sys.stderr, live=live, no_color=self.settings.no_color) as emit:
-            composition = composed(self.settings, emit, self._no_stat_cache, cancellation)
-            requests = list(self._requests(composition, findings.targets))
+        with self._composed() as (composition, emit):
             self.endings = ensure_all(
-                requests,
+                list(self._requests(composition)),
                 composition.workspace,
                 emit=emit,
                 clock=time.monotonic,
-                jobs=self._jobs,
+                jobs=self.jobs,
                 locks=composition.locks,
-                cancellation=cancellation,
+                cancellation=composition.cancellation,
             )
+
+    def look(self) -> list[LookUp]:
+        """Return the answer for each request, in the order of the targets; nothing is built."""
+        with self._composed() as (composition, _):
+            requests = list(self._requests(composition))
+            answers = {answer.reference: answer for answer in look_up_all(requests)}
+            return [answers[request.reference] for request in requests]
+
+    @contextmanager
+    def _composed(self) -> Iterator[tuple[Composition, Emit]]:
+        """Give what the work needs, with the talk going on beside it and Ctrl-C stopping it."""
+        started = time.monotonic()
+        cancellation = Cancellation()
+        findings = found(self._names, self.settings, self._wishes.registry)
+        self.problems += findings.problems
+        self.targets = [self._with_copy_mode(target) for target in findings.targets]
+        with stoppable(cancellation), self._talk() as emit:
+            self.recorder = Recorder(emit, clock=time.monotonic)
+            yield composed(self.settings, emit, self._wishes.no_stat_cache, cancellation), self.recorder
         self.total_s = time.monotonic() - started
 
-    def _requests(self, composition: Composition, targets: tuple[Target, ...]) -> Iterator[BuildRequest]:
-        for target in targets:
+    @contextmanager
+    def _talk(self) -> Iterator[Emit]:
+        if self._wishes.events:
+            self._lines = JsonLinesReport(sys.stderr, clock=time.monotonic)
+            yield self._lines
+            return
+        live = sys.stderr.isatty() and not self.settings.ci
+        with reporting(sys.stderr, live=live, no_color=self.settings.no_color) as emit:
+            yield emit
+
+    def _with_copy_mode(self, target: Target) -> Target:
+        modes = {"all": CopyFileDetection.ALL, "auto": CopyFileDetection.LOADED_MODULES}
+        mode = modes.get(self._wishes.copy, CopyFileDetection.NO_COPY)
+        if not self._wishes.copy or target.declaration.source_root is None:
+            return target
+        return replace(target, declaration=target.declaration.replaced(source_copy_mode=mode))
+
+    def _requests(self, composition: Composition) -> Iterator[BuildRequest]:
+        """Yield the requests of the targets that have one; the others become problems."""
+        identified = []
+        for target in self.targets:
             try:
-                request = composition.request(target, builder=self._builder, is_forced=self._force)
+                request = composition.request(target, builder=self._wishes.builder, is_forced=self._wishes.force)
             except ImageSpecError as error:
-                if len(targets) > 1:
+                if len(self.targets) > 1:
                     error.args = (f"{target.origin}: {error}",)
                 self.problems.append(error)
                 continue
-            self.targets.append(target)
-            yield request
+            identified.append(target)
+            yield _with_options(request, self._wishes)
+        self.targets = identified
 
     def tell(self) -> None:
         """Say on stderr what became of everything."""
+        if self._lines is not None:
+            for record in self.records():
+                self._lines.write({"type": "image", **record})
+            self._lines.write(
+                {"type": "summary", "headline": headline(self.endings), "seconds": round(self.total_s, 3)}
+            )
+            return
         tell(self.endings, self.total_s)
+        self.tell_problems()
+
+    def tell_problems(self) -> None:
+        """Say what could not be loaded or identified."""
         for problem in self.problems:
             for line in error_lines(problem):
                 say(line)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return a record of each image, in the order of the targets, and of each problem."""
+        images = [record(target.origin, ending) for target, ending in zip(self.targets, self.endings, strict=True)]
+        return images + self.problem_records()
+
+    def problem_records(self) -> list[dict[str, Any]]:
+        """Return a record of each target that could not be loaded or identified."""
+        return [problem_record(problem) for problem in self.problems]
 
     def result_lines(self, form: str) -> Iterator[str]:
         """Yield what stdout carries, one line an image, in the order of the targets."""
@@ -96,3 +165,34 @@ class Run:
     def exit_code(self) -> int:
         """The highest exit code of what went wrong, 0 when all images are there."""
         return max(exit_code(self.endings), *(problem.exit_code for problem in self.problems), 0)
+
+
+def problem_record(problem: ImageSpecError) -> dict[str, Any]:
+    """Return the record of a target that could not be loaded."""
+    return {
+        "origin": getattr(problem, "path", ""),
+        "image": "",
+        "outcome": "problem",
+        "reason": str(problem),
+        "error": {"type": type(problem).__name__, "message": str(problem), "hint": problem.hint},
+    }
+
+
+def _with_options(request: BuildRequest, wishes: Wishes) -> BuildRequest:
+    """Return the request, and its parents', with what the command line says of how to build."""
+    changes: dict[str, Any] = {}
+    name = request.reference.repository.path.replace("/", "-")
+    if wishes.cache_to:
+        changes["cache_to"] = _cache(wishes.cache_to, name) + ",mode=max"
+    if wishes.cache_from:
+        sources = tuple(_cache(source, name) for source in wishes.cache_from)
+        changes["cache_from"] = (*request.options.cache_from, *sources)
+    if not changes and request.parent is None:
+        return request
+    parent = _with_options(request.parent, wishes) if request.parent is not None else None
+    return replace(request, parent=parent, options=replace(request.options, **changes))
+
+
+def _cache(place: str, name: str) -> str:
+    """Return buildx's words for a repository that keeps the cache of each image under its name; others stay."""
+    return place if "=" in place else f"type=registry,ref={place}:{name}"

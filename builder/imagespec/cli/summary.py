@@ -12,7 +12,7 @@ from imagespec.ensure import BuildResult, Outcome
 from imagespec.events import ImageState
 from imagespec.report import error_lines
 
-__all__ = ["exit_code", "record", "result_line", "tell"]
+__all__ = ["exit_code", "headline", "record", "result_line", "tell"]
 
 _NAMES_SHOWN: Final = 5
 
@@ -40,17 +40,19 @@ def tell(endings: Sequence[Ending], total_s: float) -> None:
         if ending.blocked_by is not None:
             say(f"{ending.state.value}: {ending.request.name}: {ending.detail}")
     if len(distinct) > 1:
-        say(f"{len(distinct)} images: {_counts(distinct)}; {total_s:.2f} s{_phases(distinct)}")
+        say(f"{headline(distinct)}; {total_s:.2f} s{_phases(distinct)}")
+
+
+def headline(endings: Sequence[Ending]) -> str:
+    """Return how many images ended in which state: ``60 images: 58 reused, 2 built``."""
+    states = [ending.state for ending in {ending.request.reference: ending for ending in endings}.values()]
+    counts = ", ".join(f"{states.count(state)} {state.value}" for state in ImageState if state in states)
+    return f"{len(states)} image{'s' if len(states) != 1 else ''}: {counts}"
 
 
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more
-
-
-def _counts(endings: list[Ending]) -> str:
-    states = [ending.state for ending in endings]
-    return ", ".join(f"{states.count(state)} {state.value}" for state in ImageState if state in states)
 
 
 def _phases(endings: list[Ending]) -> str:

@@ -92,7 +92,9 @@ def _given(options: Mapping[str, Any], key: str, check: Any) -> Any:
 
 def _boolean(path: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise SpecError(f"{path}: must be true or false", path=path)
+        raise SpecError(
+            f"{path}: must be true or false, not {plain_data.kind_of(value)}", path=path, hint="write it without quotes"
+        )
     return value
 
 
@@ -104,9 +106,7 @@ def _one_of(choices: tuple[str, ...]) -> Any:
     def check(path: str, value: object) -> str:
         choice = plain_data.one_line(path, value)
         if choice not in choices:
-            raise SpecError(
-                f"{path}: is not one of the choices", path=path, hint=fields.choice_hint(choice, list(choices))
-            )
+            raise SpecError(f"{path}: {choice!r} is not one of {', '.join(choices)}", path=path, hint="choose one")
         return choice
 
     return check
@@ -116,7 +116,9 @@ def _user(path: str, value: object) -> str:
     name = plain_data.one_line(path, value)
     # useradd(8): lower-case letters, digits, '_' and '-', 32 characters, not starting with a digit or '-'.
     if not (set(name) <= _USER_CHARACTERS and len(name) <= 32 and not name[0].isdigit() and name[0] != "-"):
-        raise SpecError(f"{path}: is not a user's name", path=path, hint="lower-case letters, digits, '_' and '-'")
+        raise SpecError(
+            f"{path}: {name!r} is not a user's name", path=path, hint="lower-case letters, digits, '_' and '-'"
+        )
     return name
 
 
@@ -142,7 +144,11 @@ def _texts(options: Mapping[str, Any], key: str, check: Any) -> tuple[tuple[str,
     if value is None:
         return ()
     if not isinstance(value, Mapping):
-        raise SpecError(f"{path}: must map names to text", path=path)
+        raise SpecError(
+            f"{path}: must map names to text, not {plain_data.kind_of(value)}",
+            path=path,
+            hint="for example {name: text}",
+        )
     for name in value:
         check(path, name)
     return tuple(plain_data.variables(path, value).items())

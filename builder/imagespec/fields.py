@@ -13,7 +13,7 @@ from typing import Final
 from imagespec.errors import InvalidReference, SpecError
 from imagespec.names import Reference, Repository, check_tag
 from imagespec.oci import Platform
-from imagespec.plain_data import FrozenDict, one_line, refuse, strings, text, variables
+from imagespec.plain_data import FrozenDict, kind_of, one_line, refuse, strings, text, variables
 
 __all__ = [
     "absolute_path",
@@ -83,7 +83,8 @@ def repository_name(path: str, value: object) -> str:
     try:
         Repository.parse(f"registry.invalid/{name}")
     except InvalidReference as error:
-        refuse(path, "is not a repository name", name, hint=error.hint)
+        hint = "leave out the tag: it follows from the content" if ":" in name else error.hint
+        refuse(path, "is not a repository name", name, hint=hint)
     return name
 
 
@@ -93,7 +94,10 @@ def registry(path: str, value: object) -> str:
     try:
         Repository.parse(f"{prefix}/name")
     except InvalidReference as error:
-        refuse(path, "is not host[:port][/path]", prefix, hint=error.hint or "for example ghcr.io/team")
+        hint = (
+            "leave out https://" if "://" in prefix else "leave out the last '/'" if prefix[-1] == "/" else error.hint
+        )
+        refuse(path, "is not host[:port][/path]", prefix, hint=f"{hint}: for example ghcr.io/team")
     return prefix
 
 
@@ -120,12 +124,17 @@ def environment(path: str, value: object) -> FrozenDict | None:
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        refuse(path, f"must map names to values, not {type(value).__name__}")
+        refuse(path, f"must map names to values, not {kind_of(value)}", hint=f"for example {path}: {{NAME: value}}")
     for name in value:
         if not isinstance(name, str) or _ENV_NAME.fullmatch(name) is None:
-            refuse(path, "has a name that is not a variable's name", name, hint="letters, digits, '_', '.', '-'")
+            refuse(
+                path,
+                "has a name that is not a variable's name",
+                name,
+                hint="letters, digits, '_', '.', '-'; no digit first",
+            )
         if name == "_F_IMG_ID":
-            refuse(f"{path}.{name}", "is set by the build itself")
+            refuse(f"{path}.{name}", "is set by the build itself", hint="remove it")
     return FrozenDict(variables(path, value))
 
 
@@ -180,7 +189,7 @@ def python_package(path: str, value: object) -> str:
     try:
         requirement = Requirement(line)
     except InvalidRequirement:
-        refuse(path, "is not a requirement", line, hint='for example "pandas>=2.2", or "name @ https://…" (PEP 508)')
+        refuse(path, "is not a requirement", line, hint=_requirement_hint(line))
     name = canonicalize_name(requirement.name)
     extras = f"[{','.join(sorted(canonicalize_name(one) for one in requirement.extras))}]" if requirement.extras else ""
     marker = f" ; {requirement.marker}" if requirement.marker else ""
@@ -188,6 +197,14 @@ def python_package(path: str, value: object) -> str:
         return f"{name}{extras} @ {requirement.url}{marker}"
     # Sorted here and not by packaging, whose order may differ from version to version.
     return f"{name}{extras}{','.join(sorted(str(one) for one in requirement.specifier))}{marker}"
+
+
+def _requirement_hint(line: str) -> str:
+    if line.startswith("-"):
+        return "options belong in pip_index, pip_extra_index_url or pip_extra_args"
+    if line.startswith((".", "/")):
+        return "list a project of your own in a requirements file"
+    return 'for example "pandas>=2.2", or "name @ https://…" (PEP 508)'
 
 
 def pip_arguments(path: str, value: object) -> str:
@@ -214,7 +231,7 @@ def image_reference(path: str, value: object) -> str:
     try:
         return str(Reference.parse(reference))
     except InvalidReference as error:
-        refuse(path, "is not an image reference", reference, hint=error.hint or "for example debian:bookworm-slim")
+        refuse(path, "is not an image reference", reference, hint=f"{error.hint}: for example debian:bookworm-slim")
 
 
 def platform(path: str, value: object) -> str | None:
@@ -235,7 +252,12 @@ def absolute_path(path: str, value: object) -> str:
     """Return an absolute path inside the image, of plain characters, in its shortest form."""
     target = one_line(path, value)
     if _TARGET_PATH.fullmatch(target) is None or ".." in target.split("/"):
-        refuse(path, "is not an absolute path of letters, digits and '/._@+~-'", target, hint="for example /srv/app")
+        refuse(
+            path,
+            "is not an absolute path of letters, digits and '/._@+~-'",
+            target,
+            hint="start it with '/', as in /srv/app",
+        )
     return "/" + "/".join(part for part in target.split("/") if part not in ("", "."))
 
 

@@ -51,7 +51,10 @@ class Digest:
         algorithm, encoded = match["algorithm"], match["encoded"]
         length = _HEX_LENGTHS.get(algorithm)
         if length is not None and (len(encoded) != length or _HEX.fullmatch(encoded) is None):
-            raise InvalidReference(f"digest: {algorithm} wants {length} lower-case hex digits, got {_shown(encoded)}")
+            raise InvalidReference(
+                f"digest: {algorithm} wants {length} lower-case hex digits, got {_shown(encoded)}",
+                hint=f"{algorithm} wants {length} lower-case hex digits",
+            )
         return cls(algorithm, encoded)
 
     @classmethod

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from typing import Any, Final, NoReturn
 
 from imagespec.errors import SpecError
 
-__all__ = ["FrozenDict", "frozen", "mapping", "one_line", "refuse", "strings", "text", "variables"]
+__all__ = ["FrozenDict", "frozen", "kind_of", "mapping", "one_line", "refuse", "strings", "text", "variables"]
 
 # Linux passes a program at most 128 KiB in one argument or variable (execve(2), MAX_ARG_STRLEN), and a Dockerfile
 # line holds 64 KiB; all variables, twice (as build arguments too), and the arguments must fit in 2 MiB.
@@ -20,6 +21,19 @@ _MAX_VARIABLES_BYTES: Final = 500_000
 _MAX_LINE_BYTES: Final = 4_096
 _MAX_DEPTH: Final = 20
 _TOO_LONG: Final = "Linux cannot hand it to a program: put it in a file, and copy that"
+
+
+_KINDS: Final[tuple[tuple[type, str], ...]] = (
+    (str, "text"),
+    (bool, "true or false"),
+    (int, "a number"),
+    (float, "a number"),
+    (date, "a date"),
+    (type(None), "nothing"),
+    (Mapping, "a mapping"),
+    (list, "a list"),
+    (tuple, "a list"),
+)
 
 
 class FrozenDict(Mapping[str, Any]):
@@ -54,11 +68,15 @@ def refuse(path: str, message: str, value: object = None, hint: str = "") -> NoR
     raise SpecError(f"{path}: {message}{shown}", path=path, hint=hint)
 
 
+def kind_of(value: object) -> str:
+    """Return what the value is, in the words of people who write YAML."""
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), type(value).__name__)
+
+
 def text(path: str, value: object, *, hint: str = "") -> str:
     """Return ``value`` if it is text that UTF-8 can write and that holds no NUL."""
     if not isinstance(value, str):
-        kind = type(value).__name__
-        refuse(path, f"must be text, not {kind}", hint=hint or 'in YAML, put the value in quotes: "…"')
+        refuse(path, f"must be text, not {kind_of(value)}", hint=hint or _text_hint(value))
     if "\0" in value:
         refuse(path, "holds a NUL character, which no operating system can pass on")
     try:
@@ -66,6 +84,12 @@ def text(path: str, value: object, *, hint: str = "") -> str:
     except UnicodeEncodeError:
         refuse(path, "is not valid Unicode", hint="remove the lone surrogate characters")
     return value
+
+
+def _text_hint(value: object) -> str:
+    if isinstance(value, (bool, int, float, date)):
+        return 'in YAML, put the value in quotes: "…"'
+    return "give it a value, or remove it" if value is None else "write it as one text"
 
 
 def one_line(path: str, value: object) -> str:
@@ -85,7 +109,7 @@ def strings(path: str, value: object, check: Callable[[str, object], str]) -> tu
     if value is None:
         return None
     if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple, set, frozenset)):
-        refuse(path, f"must be a list of strings, not {type(value).__name__}", hint=f"write {path}=[…]")
+        refuse(path, f"must be a list, not {kind_of(value)}", hint='also for one item: [first] or ["first", "second"]')
     items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
     return tuple(check(f"{path}[{index}]", item) for index, item in enumerate(items))
 
@@ -116,7 +140,7 @@ def frozen(path: str, value: object, depth: int = 0) -> Any:
         for key in value:
             one_line(f"{path} (a key)", key)
         return FrozenDict({key: frozen(f"{path}.{key}", value[key], depth + 1) for key in sorted(value)})
-    refuse(path, f"must be plain data, not {type(value).__name__}")
+    refuse(path, f"must be plain data, not {kind_of(value)}", hint="text, numbers, true or false, lists, mappings")
 
 
 def mapping(path: str, value: object) -> FrozenDict | None:
@@ -124,6 +148,6 @@ def mapping(path: str, value: object) -> FrozenDict | None:
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        refuse(path, f"must be a mapping, not {type(value).__name__}")
+        refuse(path, f"must be a mapping, not {kind_of(value)}", hint="for example {key: value}")
     result: FrozenDict = frozen(path, value)
     return result

@@ -33,10 +33,10 @@ class CopyFileDetection(Enum):
         name = value.name if isinstance(value, Enum) else value
         if name is None:
             return None
-        if isinstance(name, str) and name.upper() in cls.__members__:
-            return cls[name.upper()]
-        hint = fields.choice_hint(str(name), list(cls.__members__))
-        raise SpecError("source_copy_mode: is not a copy mode", path="source_copy_mode", hint=hint)
+        if not isinstance(name, str) or name.upper() not in cls.__members__:
+            hint = fields.choice_hint(str(name), list(cls.__members__))
+            plain_data.refuse("source_copy_mode", "is not a copy mode", name, hint=hint)
+        return cls[name.upper()]
 
 
 @dataclass(frozen=True, slots=True)

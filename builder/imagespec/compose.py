@@ -139,8 +139,15 @@ class Composition:
             parent=parent,
             is_forced=is_forced or declaration.is_forced,
             why=lambda: self._why(identity),
+            usage=self._usage(identity),
             registry=None if identity.is_local else self.registry_of(declaration),
         )
+
+    def _usage(self, identity: Identity) -> str:
+        if not identity.is_local or not isinstance(self.local_images, LayoutRegistry):
+            return ""
+        place = f"oci:{self.settings.store_dir}:{identity.reference.tag}"
+        return f"skopeo copy {place} docker-daemon:{identity.name}, or podman pull {place}"
 
     def _why(self, identity: Identity) -> str:
         known = self.ledger.entries(identity.reference.repository)

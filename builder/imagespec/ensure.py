@@ -37,7 +37,8 @@ class BuildRequest:
 
     ``parent`` is the request for the image that the plan is based on, when that is an ImageSpec too. ``registry`` is
     None for an image that is kept by the local engine: it cannot be copied to another name. ``why`` says in one line
-    what makes the image another one than the last, and is asked only when it is built.
+    what makes the image another one than the last, and is asked only when it is built. ``usage`` tells people how to
+    use an image that no registry and no engine has.
     """
 
     plan: BuildPlan
@@ -50,6 +51,7 @@ class BuildRequest:
     is_forced: bool = False
     registry: Registry | None = None
     why: Callable[[], str] = str
+    usage: str = ""
 
     @property
     def name(self) -> str:

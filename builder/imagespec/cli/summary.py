@@ -27,6 +27,8 @@ def tell(endings: Sequence[Ending], total_s: float) -> None:
     distinct = list({ending.request.reference: ending for ending in endings}.values())
     if len(distinct) == 1 and distinct[0].result is not None:
         say(_one(distinct[0].result))
+        if distinct[0].request.usage:
+            say(f"no engine answers, so it is kept as an OCI layout; to use it: {distinct[0].request.usage}")
     told: dict[str, list[str]] = {}
     for ending in distinct:
         if ending.error is not None:
@@ -75,7 +77,10 @@ def result_line(origin: str, ending: Ending, form: str) -> str:
     """Return what stdout says of an image: its reference, or "" when there is none; as JSON always a record."""
     if form == "json":
         return json.dumps(record(origin, ending))
-    return str(ending.result.reference) if ending.result is not None else ""
+    if ending.result is None:
+        return ""
+    # The digest of a local image is no part of a name that engines know it by.
+    return str(ending.result.reference) if ending.request.registry is not None else ending.request.name
 
 
 def record(origin: str, ending: Ending) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 import click
 
 from imagespec.cli.building import build
+from imagespec.cli.caching import cache
 from imagespec.cli.explaining import explain
 from imagespec.cli.helping import doctor, schema
 from imagespec.cli.looking import dockerfile, exists, plan, tag
@@ -36,7 +37,7 @@ def cli() -> None:
     """
 
 
-for _command in (build, warm, plan, tag, exists, dockerfile, doctor, schema, explain):
+for _command in (build, warm, plan, tag, exists, dockerfile, doctor, schema, explain, cache):
     cli.add_command(_command)
 
 

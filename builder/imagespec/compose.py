@@ -19,7 +19,7 @@ from imagespec.builders.daemonless import DaemonlessBuilder
 from imagespec.builders.noop import NoopBuilder
 from imagespec.builders.recorded import RecordedBuilder
 from imagespec.ensure import BuildRequest
-from imagespec.errors import SpecError
+from imagespec.errors import InputError, SpecError
 from imagespec.events import Emit, discard
 from imagespec.fingerprint import Fingerprint, fingerprint_of, tag_of
 from imagespec.ledger import Entry, Ledger
@@ -103,7 +103,12 @@ class Composition:
 
     def identify(self, target: Target) -> Identity:
         """Return plan, fingerprint and name, from the declaration and the disk alone."""
-        return self._identify(target.declaration, target.modules, target.declaration.registry)
+        try:
+            return self._identify(target.declaration, target.modules, target.declaration.registry)
+        except (SpecError, InputError) as error:
+            if target.origin:
+                error.args = (f"{target.origin}: {error}",)
+            raise
 
     def _identify(self, declaration: Declaration, modules: tuple[str, ...], registry: str | None) -> Identity:
         parent = None

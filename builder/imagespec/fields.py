@@ -93,11 +93,13 @@ def registry(path: str, value: object) -> str:
     prefix = one_line(path, value).lower()
     try:
         Repository.parse(f"{prefix}/name")
-    except InvalidReference as error:
-        hint = (
-            "leave out https://" if "://" in prefix else "leave out the last '/'" if prefix[-1] == "/" else error.hint
-        )
-        refuse(path, "is not host[:port][/path]", prefix, hint=f"{hint}: for example ghcr.io/team")
+    except InvalidReference:
+        hint = "for example ghcr.io/team or localhost:5000"
+        if "://" in prefix:
+            hint = f"leave out {prefix.partition('//')[0]}//: {hint}"
+        elif prefix.endswith("/"):
+            hint = f"leave out the last '/': {hint}"
+        refuse(path, "is not host[:port][/path]", prefix, hint=hint)
     return prefix
 
 

@@ -109,7 +109,9 @@ def strings(path: str, value: object, check: Callable[[str, object], str]) -> tu
     if value is None:
         return None
     if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple, set, frozenset)):
-        refuse(path, f"must be a list, not {kind_of(value)}", hint='also for one item: [first] or ["first", "second"]')
+        refuse(
+            path, f"must be a list, not {kind_of(value)}", hint='put it in brackets, also when it is only one: ["…"]'
+        )
     items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
     return tuple(check(f"{path}[{index}]", item) for index, item in enumerate(items))
 

@@ -15,19 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from imagespec import fields
+from imagespec import data_file, fields
 from imagespec.compose import Target
-from imagespec.errors import ImageSpecError, InputMissing, InvalidReference, SpecError
+from imagespec.errors import ImageSpecError, InputError, InputMissing, InvalidReference, SpecError
 from imagespec.folders import DATA_SUFFIXES, files_in
 from imagespec.image_spec import ImageSpec
 from imagespec.importing import Found, PythonModule, import_all
 from imagespec.names import Reference
 from imagespec.spec import FIELD_NAMES, Declaration
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["IMPORT_LIMIT_S", "Findings", "find", "load", "reference_of"]
 
@@ -181,22 +176,19 @@ def _from_data(file: Path, shown: str) -> Iterator[Target]:
 
 
 def _parsed(file: Path, shown: str) -> Any:
-    import yaml
-
     try:
-        text = file.read_text(encoding="utf-8")
+        data = file.read_bytes()
     except FileNotFoundError as error:
         raise InputMissing(f"read {shown}: there is no such file", path=shown, hint="check the path") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"read {shown}: {error}", path=shown) from error
-    try:
-        return tomllib.loads(text) if file.suffix == ".toml" else yaml.safe_load(text)
-    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        kind = "TOML" if file.suffix == ".toml" else "YAML"
-        raise SpecError(f"read {shown}: not {kind}: {' '.join(str(error).split())}", path=shown) from error
+    except OSError as error:
+        reason = (error.strerror or "input/output error").lower()
+        raise InputError(f"read {shown}: {reason}", path=shown, hint="make it a file that can be read") from error
+    return data_file.parse(shown, data)
 
 
 def _declaration(value: object, folder: str, origin: str) -> Declaration:
+    if value is None:
+        raise SpecError(f"{origin}: is empty", path=origin, hint="write at least a name: name: demo")
     if not isinstance(value, Mapping):
         raise SpecError(f"{origin}: is not a mapping of ImageSpec's fields", path=origin, hint="for example name: demo")
     given = dict(value)

@@ -6,6 +6,7 @@ import json
 import sys
 
 from imagespec.plan import RECIPE
+from tests.golden import bad
 from tests.golden.cases import FOLDER, RECORD, changed_under_a_released_recipe, names, outcome, record_of, recorded
 
 
@@ -28,7 +29,7 @@ def main() -> int:
                 written += 1
     is_released = record["is_released"] and record["recipe"] == RECIPE
     RECORD.write_text(json.dumps(record_of(digests, is_released), indent=1) + "\n")
-    print(f"golden: {len(outcomes)} cases, {written} files written")
+    print(f"golden: {len(outcomes)} cases, {written} files written, {bad.rewrite()} messages")
     return 0
 
 

@@ -17,7 +17,7 @@ ROWS: tuple[str, ...] = (
     "names",
     "oci plain_data fields spec",
     "snapshot plan builder_options planner environment_file poetry_lock project_file schema interchange requirements "
-    "locks closure gitignore dockerignore git_index",
+    "locks closure gitignore dockerignore git_index data_file",
     "dockerfile tarball deflate wheels wheels.*",
     "fingerprint record",
     "registry registry.api registry.hosts registry.answers registry.auth registry.referrers registry.wire "

@@ -1,0 +1,3 @@
+from imagespec import ImageSpec
+
+image = ImageSpec(name="demo", apt_packages="git")

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.rows import Run, Runner, cache_folder, in_turn, row, say
+from bench.rows import Runner, cache_folder, in_turn, row, say
 
 PART = "registry"
 ROOT = Path(__file__).resolve().parents[1]
@@ -175,7 +175,7 @@ def _push(host: str, times: int) -> list[dict[str, Any]]:
 
 
 def _huge(size_bytes: int) -> list[dict[str, Any]]:
-    """Memory of a push that is much larger than it, to a server that keeps nothing; the peer is the limit itself."""
+    """A push to a server that keeps nothing, many times larger than the memory it may take: ``met`` is about that."""
     say(f"pushing {size_bytes / 1e9:g} GB for its memory")
     file = cache_folder() / "huge"
     with file.open("wb") as out:
@@ -183,15 +183,13 @@ def _huge(size_bytes: int) -> list[dict[str, Any]]:
     try:
         digest = f"sha256:{_sha256(file)}"
         with _server("sink") as host:
-            run = Runner(who="imagespec", command=[sys.executable, "-c", _PUSH, host, str(file), digest]).run()
+            ours = Runner(who="imagespec", command=[sys.executable, "-c", _PUSH, host, str(file), digest]).run()
+            curl = Runner(who="curl", command=[sys.executable, "-c", _CURL, host, str(file), digest]).run()
     finally:
         file.unlink()
-    ours = Run(wall_s=run.wall_s, peak_bytes=run.peak_bytes, printed={"peak_bytes": float(run.peak_bytes)})
-    limit = Run(wall_s=0.0, peak_bytes=MAX_PEAK_BYTES, printed={"peak_bytes": float(MAX_PEAK_BYTES)})
-    name = f"peak memory of a push of {size_bytes / 1e9:g} GB (bytes)"
-    return [
-        row(PART, name, [ours], [limit], "limit of 100 MB", what="peak_bytes", goal=1, at_most=True, wall_s=run.wall_s)
-    ]
+    name = f"push one blob of {size_bytes / 1e9:g} GB in at most 100 MB of memory"
+    found = row(PART, name, [ours], [curl], "curl -T", what="push", bytes_pushed=size_bytes)
+    return [{**found, "met": ours.peak_bytes <= MAX_PEAK_BYTES, "peak_limit_bytes": MAX_PEAK_BYTES}]
 
 
 def _large_file() -> tuple[Path, str]:

@@ -20,7 +20,8 @@
     │    └─ ProtocolViolation
     ├─ EngineError                      4
     │    ├─ EngineUnavailable
-    │    └─ BuildFailed                     .step .exit_status .log_tail
+    │    ├─ BuildFailed                     .step .exit_status .log_tail
+    │    └─ TaskFailed                      .exit_status .log_tail
     ├─ IntegrityError                   5
     └─ Cancelled                        130
 
@@ -52,6 +53,7 @@ __all__ = [
     "RegistryUntrusted",
     "SettingsError",
     "SpecError",
+    "TaskFailed",
     "TooManyRequests",
     "Unauthorized",
     "Unsupported",
@@ -232,6 +234,17 @@ class BuildFailed(EngineError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.step = step
+        self.exit_status = exit_status
+        self.log_tail = log_tail
+
+
+class TaskFailed(EngineError):
+    """A container task ended otherwise than well: ``exit_status`` is None when it was stopped at its time-out."""
+
+    def __init__(
+        self, message: str, *, exit_status: int | None = None, log_tail: tuple[str, ...] = (), hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
         self.exit_status = exit_status
         self.log_tail = log_tail
 

@@ -9,6 +9,7 @@ from imagespec.task.building import TaskImages
 from imagespec.task.container_task import ContainerTask
 from imagespec.task.images import get_registerable_container_image, update_image_spec_copy_handling
 from imagespec.task.interface import Directory, File, Interface
+from imagespec.task.local import run_locally
 from imagespec.task.metadata import TaskMetadata
 from imagespec.task.pod import Container, PodTemplate, _get_container_definition, _serialize_pod_spec
 from imagespec.task.resources import Resources, ResourceSpec
@@ -46,6 +47,7 @@ __all__ = [
     "_get_container_definition",
     "_serialize_pod_spec",
     "get_registerable_container_image",
+    "run_locally",
     "serialize",
     "serialize_all",
     "update_image_spec_copy_handling",

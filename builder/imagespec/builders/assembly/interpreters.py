@@ -46,7 +46,9 @@ def find_interpreter(files: FileSystem, run_time: Mapping[str, Any], step: Pytho
         if _fits(interpreter.version, step.version):
             return interpreter
     wanted = f"Python {step.version}" if step.version else step.executable or "Python 3"
-    has = ", ".join(sorted({f"{one.version} ({one.path})" for one in known}))
+    # The same file may be found by several names: the first one says enough.
+    distinct = {files.real(one.path): one for one in reversed(known)}
+    has = ", ".join(sorted(f"{one.version} ({one.path})" for one in distinct.values()))
     raise Unsupported(
         f"base_image: it has no {wanted}" + (f", it has {has}" if has else ""),
         builder="daemonless",

@@ -13,7 +13,9 @@ from imagespec.registry.hosts import Limits, Network
 from imagespec.registry.http import HttpRegistry
 from tests.fakes.scripted import Move, Scripted, SlidingClock
 
-LIMITS = Limits(connect_s=0.5, read_s=0.4, operation_s=60.0, attempts=3, backoff_s=1.0, backoff_max_s=10.0)
+LIMITS = Limits(
+    connect_s=0.5, read_s=0.4, operation_s=60.0, attempts=3, settle_attempts=3, backoff_s=1.0, backoff_max_s=10.0
+)
 
 
 @pytest.fixture

@@ -189,14 +189,16 @@ def _excluded(rule: str, origin: Origin) -> bool:
 class Limits:
     """How long, in seconds, and how often: connecting, one read or write, a whole operation with its retries.
 
-    An operation that moves a blob gets, beside ``operation_s``, the time for its bytes at ``slowest_bytes_s``.
+    An operation that moves a blob gets, beside ``operation_s``, the time for its bytes at ``slowest_bytes_s``. What
+    was written is read back up to ``settle_attempts`` times: some registries take seconds to show it.
     """
 
-    connect_s: float = 10.0
+    connect_s: float = 5.0
     read_s: float = 30.0
     operation_s: float = 120.0
     slowest_bytes_s: float = 64 * 1024
     attempts: int = 4
+    settle_attempts: int = 7
     backoff_s: float = 0.4
     backoff_max_s: float = 10.0
 

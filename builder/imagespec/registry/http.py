@@ -217,7 +217,7 @@ class HttpRegistry:
 
     def _verify(self, reference: Reference, descriptor: Descriptor) -> None:
         """Return once the registry serves what was written: not every one reads its own writes at once."""
-        attempts = self._transport.attempts()
+        attempts = self._transport.attempts_to_settle()
         while True:
             found = self.resolve(reference)
             if found is not None and found.digest == descriptor.digest:

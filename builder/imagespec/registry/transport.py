@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TypeAlias
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -24,7 +25,7 @@ from imagespec.registry.answers import Answer, failure, redacted, wait_s
 from imagespec.registry.api import Request
 from imagespec.registry.auth import CredentialSource, refused
 from imagespec.registry.connections import Connection, Connections, Reply
-from imagespec.registry.hosts import Network, Origin, is_private
+from imagespec.registry.hosts import Limits, Network, Origin, is_private
 from imagespec.registry.tokens import Authorization, Authorizer
 from imagespec.registry.wire import MalformedAnswer
 
@@ -47,13 +48,13 @@ class Attempts:
 
     def __init__(
         self,
-        network: Network,
+        limits: Limits,
         size_bytes: int,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
         jitter: Callable[[], float],
     ) -> None:
-        self._limits = network.limits
+        self._limits = limits
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
@@ -116,7 +117,12 @@ class Transport:
 
     def attempts(self, size_bytes: int = 0) -> Attempts:
         """Return the allowance of a new operation that moves ``size_bytes`` bytes."""
-        return Attempts(self.network, size_bytes, self._clock, self._sleep, self._jitter)
+        return Attempts(self.network.limits, size_bytes, self._clock, self._sleep, self._jitter)
+
+    def attempts_to_settle(self) -> Attempts:
+        """Return the allowance for reading back what was written."""
+        limits = replace(self.network.limits, attempts=self.network.limits.settle_attempts)
+        return Attempts(limits, 0, self._clock, self._sleep, self._jitter)
 
     def exchange(self, request: Request, attempts: Attempts | None = None) -> Answer:
         """Return the complete answer to ``request``, one of its expected statuses, after as many attempts as allowed.

@@ -39,7 +39,8 @@ def containers(mark: str) -> list[str]:
 def test_values_go_in_and_come_back_typed(image: str) -> None:
     task = shell(
         image,
-        'cd /var/outputs; printf %s "$1" > i; echo "$2" > f; echo "$3" > b; printf %s "$4" > s; echo "$5" > d; echo "$6" > t',
+        'cd /var/outputs; printf %s "$1" > i; echo "$2" > f; echo "$3" > b; printf %s "$4" > s; echo "$5" > d;'
+        ' echo "$6" > t',
         arguments=["-", *(f"{{{{.inputs.{name}}}}}" for name in ("i", "f", "b", "s", "d", "t"))],
         inputs={"i": int, "f": float, "b": bool, "s": str, "d": datetime.datetime, "t": datetime.timedelta},
         outputs={"i": int, "f": float, "b": bool, "s": str, "d": datetime.datetime, "t": datetime.timedelta},
@@ -93,7 +94,7 @@ def test_lines_are_heard_as_they_come(image: str) -> None:
 def test_a_failure_says_status_and_last_lines_and_leaves_no_container(image: str) -> None:
     mark = uuid.uuid4().hex
     with pytest.raises(TaskFailed, match=r"^run shell: exited with 3: it broke$") as raised:
-        run_locally(shell(image, "seq 100; echo it broke >&2; exit 3", environment={"MARK": mark}))
+        run_locally(shell(image, "seq 100 >&2; echo it broke >&2; exit 3", environment={"MARK": mark}))
     assert raised.value.exit_status == 3
     assert raised.value.log_tail[-2:] == ("100", "it broke")
     assert len(raised.value.log_tail) == 20

@@ -35,19 +35,19 @@ print(f"bench_import={{imported - start}}", f"bench_tag={{time.perf_counter() - 
 _PEER = _OURS.replace("from imagespec import", "from flytekit import").replace(
     "import sys\n", "import sys\nfrom flytekit.constants import CopyFileDetection\n"
 )
-_TREE = 'ImageSpec(name="bench", packages=["pandas"], source_root=sys.argv[1], source_copy_mode={mode}).tag'
+_TREE = 'ImageSpec(name="bench", source_root=sys.argv[1], source_copy_mode={mode}).tag'
 _TEN_OURS = """
 from imagespec.compose import Composition, Target
 from imagespec.settings import Settings
 run = Composition(Settings.load())
 for number in range(10):
-    spec = ImageSpec(name="bench", packages=[f"p{number}"], source_root=sys.argv[1], source_copy_mode="ALL")
+    spec = ImageSpec(name="bench", env={"N": str(number)}, source_root=sys.argv[1], source_copy_mode="ALL")
     run.identify(Target(declaration=spec))
 """
 _TEN_PEER = """
 for number in range(10):
     ImageSpec(
-        name="bench", packages=[f"p{number}"], source_root=sys.argv[1], source_copy_mode=CopyFileDetection.ALL
+        name="bench", env={"N": str(number)}, source_root=sys.argv[1], source_copy_mode=CopyFileDetection.ALL
     ).tag
 """
 _PLAIN = 'ImageSpec(name="bench", packages=["pandas"], apt_packages=["git"], python_version="3.11").tag'

@@ -1,0 +1,111 @@
+"""The golden tags are the same on every interpreter, file system and checkout, and from an installed wheel."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.golden.cases import FOLDER, ROOT, names
+from tests.integration.conftest import Command
+
+SCRIPT = ROOT / "tests" / "golden" / "tags.py"
+MINORS = ("3.10", "3.11", "3.12", "3.13")
+
+
+def recorded() -> dict[str, str]:
+    return {name: (FOLDER / name / "tag").read_text().strip() for name in names()}
+
+
+def printed(python: Path | str, folder: Path, **env: str) -> dict[str, str]:
+    program = [str(python), str(SCRIPT), str(folder)]
+    done = subprocess.run(program, cwd="/", env={**os.environ, **env}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    value: dict[str, str] = json.loads(done.stdout)
+    return value
+
+
+def interpreter(minor: str) -> str | None:
+    """Return an interpreter of this minor version on this machine: on the PATH, under pyenv, or uv's own."""
+    pyenv = Path.home() / ".pyenv" / "versions"
+    for path in [shutil.which(f"python{minor}"), *(str(one) for one in sorted(pyenv.glob(f"{minor}.*/bin/python")))]:
+        if path and subprocess.run([path, "-c", "import venv"], capture_output=True, check=False).returncode == 0:
+            return path
+    return None
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    program = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(program, cwd=ROOT, check=True, capture_output=True)
+    return next(folder.iterdir())
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_on_every_interpreter_from_a_wheel(minor: str, wheel: Path, tmp_path: Path) -> None:
+    base = interpreter(minor)
+    if base is None:
+        pytest.skip(f"there is no Python {minor} on this machine")
+    uv = str(Path(sys.executable).with_name("uv"))
+    subprocess.run([uv, "venv", "--quiet", "--python", base, str(tmp_path / "env")], check=True)
+    python = tmp_path / "env" / "bin" / "python"
+    subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), str(wheel)], check=True)
+    assert printed(python, FOLDER, PYTHONPATH="", PYTHONHASHSEED="7", LC_ALL="C", TZ="Pacific/Chatham") == recorded()
+
+
+def test_on_other_file_systems_and_checkouts(tmp_path: Path) -> None:
+    expected = recorded()
+    shutil.copytree(FOLDER, tmp_path / "copied", symlinks=True)
+    with tarfile.open(tmp_path / "golden.tar", "w") as archive:
+        archive.add(FOLDER, arcname="golden")
+    with tarfile.open(tmp_path / "golden.tar") as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    places = [tmp_path / "copied", tmp_path / "unpacked" / "golden"]
+    if os.access("/dev/shm", os.W_OK):
+        memory = Path("/dev/shm", f"imagespec-{os.getpid()}")
+        shutil.copytree(FOLDER, memory, symlinks=True)
+        places.append(memory)
+    try:
+        for place in places:
+            assert printed(sys.executable, place) == expected, place
+    finally:
+        for place in places:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def test_in_a_git_clone(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "origin", symlinks=True)
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    for arguments in (["init", "-q"], ["add", "--force", "."], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *arguments], cwd=tmp_path / "origin", check=True, capture_output=True)
+    subprocess.run([*git, "clone", "-q", str(tmp_path / "origin"), str(tmp_path / "clone")], check=True)
+    assert printed(sys.executable, tmp_path / "clone") == recorded()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("version", "base"), [("3.11", "python:3.11-slim-bookworm"), ("3.13", "python:3.13-slim-trixie")]
+)
+def test_inside_the_python_bases(imagespec: Command, wheel: Path, tmp_path: Path, version: str, base: str) -> None:
+    shutil.copy(wheel, tmp_path)
+    shutil.copytree(FOLDER, tmp_path / "golden", symlinks=True)
+    shutil.copy(SCRIPT, tmp_path / "tags.py")
+    (tmp_path / "requirements.txt").write_text(f"./{wheel.name}\n")
+    spec = {
+        "name": "inside",
+        "base_image": base,
+        "python_version": version,
+        "requirements": "requirements.txt",
+        "copy": ["golden", "tags.py"],
+    }
+    (tmp_path / "image.yaml").write_text(json.dumps(spec))
+    reference = imagespec("build", "image.yaml", "--registry", imagespec.registry, cwd=tmp_path).stdout.strip()
+    found = json.loads(imagespec.docker("run", "--rm", "--quiet", reference, "python", "tags.py", "golden"))
+    assert found == recorded()

@@ -6,10 +6,19 @@ import contextlib
 import io
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from imagespec.errors import Denied, IntegrityError, ProtocolViolation, RegistryError, RegistryUnreachable, Unauthorized
+from imagespec.errors import (
+    Denied,
+    InputChanged,
+    IntegrityError,
+    ProtocolViolation,
+    RegistryError,
+    RegistryUnreachable,
+    Unauthorized,
+)
 from imagespec.names import Repository
 from imagespec.oci import digest_of
 from imagespec.registry.hosts import Limits
@@ -239,3 +248,13 @@ def test_a_place_with_odd_characters_is_quoted(serve: Serve, client: Client) -> 
     server = serve(absent, odd, answer(201))
     assert client().write_blob(_repository(server), described(b"abc"), body(b"abc")) is True
     assert server.asked[2].target.startswith("/v2/x/y/blobs/uploads/%C3%A9%201?a=%C3%BC&digest=sha256%3A")
+
+
+def test_content_that_cannot_be_read_is_not_the_registrys_fault(serve: Serve, client: Client, tmp_path: Path) -> None:
+    lossy = Lossy()
+    server = serve(then=lossy)
+    with pytest.raises(InputChanged, match="cannot be read") as raised:
+        client().write_blob(_repository(server), described(b"abc"), (tmp_path / "gone").open)  # type: ignore[arg-type]
+    assert raised.value.path.endswith("gone")
+    assert raised.value.exit_code == 2
+    assert lossy.open_sessions == 0

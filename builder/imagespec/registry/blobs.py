@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from imagespec.errors import ImageSpecError, IntegrityError, ProtocolViolation, RegistryError
+from imagespec.errors import ImageSpecError, InputChanged, IntegrityError, ProtocolViolation, RegistryError
 from imagespec.names import Digest, Repository
 from imagespec.oci import Descriptor
 from imagespec.registry import OpenBody, api
@@ -151,13 +151,15 @@ class _Source:
 
     def _open(self) -> None:
         self.close()
-        self._stream = self._body()
+        with self._readable():
+            self._stream = self._body()
         self._position = 0
         self._hash = hashlib.new(self._descriptor.digest.algorithm)
 
     def _next(self, limit_bytes: int) -> bytes:
         assert self._stream is not None
-        block = self._stream.read(min(_BLOCK_BYTES, limit_bytes))
+        with self._readable():
+            block = self._stream.read(min(_BLOCK_BYTES, limit_bytes))
         if not block:
             raise self._changed("is shorter than its descriptor says")
         self._hash.update(block)
@@ -172,6 +174,15 @@ class _Source:
             raise self._changed("is longer than its descriptor says")
         if self._hash.hexdigest() != self._descriptor.digest.encoded:
             raise self._changed("has another digest than its descriptor says")
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Keep what goes wrong with the content apart from what goes wrong with the registry."""
+        try:
+            yield
+        except OSError as error:
+            path = str(error.filename or "")
+            raise InputChanged(f"{self._action}: the content cannot be read: {error}", path=path) from error
 
     def _changed(self, what: str) -> IntegrityError:
         return IntegrityError(f"{self._action}: the content {what}", hint="it changed while it was read; build again")

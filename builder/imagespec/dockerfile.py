@@ -58,6 +58,8 @@ _MAX_LINE_BYTES: Final = 65_000
 _MAX_SCRIPT_BYTES: Final = 130_000
 _MAX_VALUE_BYTES: Final = 32_000
 _MAX_COMMAND_BYTES: Final = 100_000
+# The whole build is one message of gRPC: at most 4 MiB (BuildKit does not raise gRPC's default).
+_MAX_BUILD_BYTES: Final = 3_500_000
 _ARGUMENT: Final = "IMAGESPEC_VALUE_"
 COMMAND_FILE: Final = "command.sh"
 REPLACED_FILE: Final = "replaced.txt"
@@ -108,6 +110,7 @@ def render(plan: BuildPlan, template: str, secret_targets: Sequence[str] = (), s
         steps=[_step(index, step) for index, step in enumerate(plan.steps)],
     )
     _check_sizes(text)
+    _check_variables(plan, arguments, text.count("\nRUN"))
     titles = tuple(title_of(step) for step in plan.steps)
     passed = (*arguments.items(), *plan.config.build_arguments)
     return Rendering(dockerfile=text, arguments=passed, titles=titles)
@@ -256,6 +259,19 @@ def _check_sizes(dockerfile: str) -> None:
                 field="",
                 hint="shorten the list, or split it over images with base_image",
             )
+
+
+def _check_variables(plan: BuildPlan, arguments: Mapping[str, str], scripts: int) -> None:
+    """Raise Unsupported when BuildKit's client could not tell its engine: every script is sent with all variables."""
+    known = (*plan.config.env, *arguments.items(), *plan.config.build_arguments)
+    size_bytes = scripts * sum(len(name.encode()) + len(value.encode()) for name, value in known)
+    if size_bytes > _MAX_BUILD_BYTES:
+        raise Unsupported(
+            f"env: too long for a build of {scripts} steps, each of which gets all variables",
+            builder="buildkit",
+            field="env",
+            hint="put long values in a file, and copy that; or join commands",
+        )
 
 
 def _package_files(step: PythonPackages) -> dict[str, Any]:

@@ -195,6 +195,12 @@ def test_long_values_are_carried_or_refused() -> None:
         render(too_long, TEMPLATE)
 
 
+def test_variables_that_no_build_can_carry_are_refused() -> None:
+    spec = Declaration(env={"LONG": "x" * 100_000}, commands=["true"] * 20)
+    with pytest.raises(SpecError, match=r"^env: too long for a build of 22 steps, each of which gets all variables$"):
+        render(make_plan(spec, Snapshot()), TEMPLATE)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from imagespec.batch import Ending, ensure_all, look_up_all
 from imagespec.builders import Cancellation
+from imagespec.cli.reporting import last_run
 from imagespec.cli.session import composed, found, say, stoppable
 from imagespec.cli.summary import exit_code, headline, record, result_line, tell
 from imagespec.compose import Composition, Target
@@ -21,6 +24,7 @@ from imagespec.registry.many import LookUp
 from imagespec.report import error_lines, reporting
 from imagespec.report.jsonlines import JsonLinesReport
 from imagespec.report.recorder import Recorder
+from imagespec.report.run_record import run_record
 from imagespec.resources import default_jobs
 from imagespec.settings import Settings
 from imagespec.spec import CopyFileDetection
@@ -75,6 +79,21 @@ class Run:
                 cancellation=composition.cancellation,
             )
 
+        self._keep()
+
+    def run_record(self) -> dict[str, Any]:
+        """Return the whole run as plain data."""
+        return run_record(self.records(), self.endings, self.recorder.images, total_s=self.total_s, jobs=self.jobs)
+
+    def _keep(self) -> None:
+        """Leave the run where ``imagespec report`` looks for the last one; a full disk is no reason to fail."""
+        path = last_run(self.settings)
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(f".{os.getpid()}")
+            temporary.write_text(json.dumps(self.run_record()), encoding="utf-8")
+            temporary.replace(path)
+
     def look(self) -> list[LookUp]:
         """Return the answer for each request, in the order of the targets; nothing is built."""
         with self._composed() as (composition, _):
@@ -93,7 +112,7 @@ class Run:
         with stoppable(cancellation), self._talk() as emit:
             self.recorder = Recorder(emit, clock=time.monotonic)
             yield composed(self.settings, emit, self._wishes.no_stat_cache, cancellation), self.recorder
-        self.total_s = time.monotonic() - started
+            self.total_s = time.monotonic() - started
 
     @contextmanager
     def _talk(self) -> Iterator[Emit]:

@@ -64,7 +64,12 @@ def warm(
         for line in run.result_lines(form):
             click.echo(line)
         records, code, title = run.records(), run.exit_code, headline(run.endings)
-    _write_reports(run, records, title, junit, report)
+    value = {"version": 1, "seconds": round(run.total_s, 3), "images": records} if check else run.run_record()
+    if report:
+        _write(report, json.dumps(value, indent=1))
+    if junit:
+        _write(junit, junit_xml(records, run.total_s))
+    _add_to_summary(run, records, title)
     sys.exit(code)
 
 
@@ -99,11 +104,7 @@ def _answer_record(origin: str, answer: LookUp) -> dict[str, Any]:
     return {**record, "digest": str(answer.descriptor.digest), "outcome": "present", "reason": "it exists"}
 
 
-def _write_reports(run: Run, records: list[dict[str, Any]], title: str, junit: str | None, report: str | None) -> None:
-    if junit:
-        _write(junit, junit_xml(records, run.total_s))
-    if report:
-        _write(report, json.dumps({"version": 1, "seconds": round(run.total_s, 3), "images": records}, indent=1))
+def _add_to_summary(run: Run, records: list[dict[str, Any]], title: str) -> None:
     summary = run.settings.step_summary
     if summary is not None:
         try:

@@ -1,0 +1,68 @@
+"""A run as plain data: the JSON report of ``warm``, and what the page of ``imagespec report`` is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from imagespec.batch import Ending
+from imagespec.ensure import BuildRequest
+from imagespec.report.recorder import ImageRecord
+
+__all__ = ["run_record"]
+
+VERSION = 1
+
+
+def run_record(
+    records: Iterable[Mapping[str, Any]],
+    endings: Iterable[Ending],
+    recorded: Mapping[str, ImageRecord],
+    *,
+    total_s: float,
+    jobs: int,
+) -> dict[str, Any]:
+    """Return the run: ``images`` are the records by target, ``timeline`` what happened to every name, parents too."""
+    requests: dict[str, BuildRequest] = {}
+    for ending in endings:
+        request: BuildRequest | None = ending.request
+        while request is not None:
+            requests.setdefault(request.name, request)
+            request = request.parent
+    digests = {ending.request.name: str(ending.result.reference) for ending in endings if ending.result}
+    timeline = [
+        {
+            "image": name,
+            "reference": digests.get(name, ""),
+            "parent": request.parent.name if request.parent is not None else "",
+            "plan": request.fingerprint.text,
+            **_what_happened(recorded.get(name, ImageRecord())),
+        }
+        for name, request in requests.items()
+    ]
+    return {
+        "version": VERSION,
+        "seconds": round(total_s, 3),
+        "jobs": jobs,
+        "images": [dict(record) for record in records],
+        "timeline": timeline,
+    }
+
+
+def _what_happened(image: ImageRecord) -> dict[str, Any]:
+    return {
+        "states": [
+            {"at_s": round(at, 3), "state": state.value, "detail": detail} for at, state, detail in image.states
+        ],
+        "steps": [
+            {
+                "title": step.title,
+                "from_s": round(step.started_s, 3),
+                "to_s": round(step.started_s if step.ended_s is None else step.ended_s, 3),
+                "cached": step.is_cached,
+                "error": bool(step.error),
+            }
+            for step in image.steps.values()
+        ],
+        "moved_bytes": sum(image.moved.values()),
+    }

@@ -37,7 +37,8 @@ _PEER = _OURS.replace("from imagespec import", "from flytekit import").replace(
 )
 _TREE = 'ImageSpec(name="bench", source_root=sys.argv[1], source_copy_mode={mode}).tag'
 _TEN_OURS = """
-from imagespec.compose import Composition, Target
+from imagespec.compose import Composition
+from imagespec.identity import Target
 from imagespec.settings import Settings
 run = Composition(Settings.load())
 for number in range(10):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,29 +17,25 @@ from imagespec.builders.buildkit import BuildKitBuilder
 from imagespec.builders.daemonless import DaemonlessBuilder
 from imagespec.builders.noop import NoopBuilder
 from imagespec.builders.recorded import RecordedBuilder
+from imagespec.clients import Clients
 from imagespec.ensure import BuildRequest
-from imagespec.errors import InputError, SpecError
+from imagespec.errors import SpecError
 from imagespec.events import Emit, discard
-from imagespec.fingerprint import Fingerprint, fingerprint_of, tag_of
+from imagespec.identity import Identity, Target, identify
 from imagespec.ledger import Entry, Ledger
-from imagespec.names import Reference, Repository
+from imagespec.names import Reference
 from imagespec.oci import canonical_json
-from imagespec.plan import BaseLayout, BuildPlan, Parent
-from imagespec.planner import make_plan
+from imagespec.plan import BaseLayout, BuildPlan
 from imagespec.record import difference, in_a_few_words, record_of, shortened
-from imagespec.registry import Registry, Resolver
-from imagespec.registry.credentials import FileCredentials
-from imagespec.registry.engine import EngineImages
-from imagespec.registry.http import HttpRegistry
+from imagespec.registry import Registry
 from imagespec.registry.layout import LayoutRegistry
-from imagespec.registry.mirrors import MirroredRegistry, locate
 from imagespec.settings import Settings
 from imagespec.spec import Declaration
 from imagespec.stat_cache import StatCache
 from imagespec.target_lock import TargetLocks
 from imagespec.workspace import Workspace
 
-__all__ = ["LABEL_FINGERPRINT", "LABEL_RECORD", "Composition", "Identity", "Target"]
+__all__ = ["LABEL_FINGERPRINT", "LABEL_RECORD", "Composition", "dockerfile_template"]
 
 ENTRY_POINTS: Final = "imagespec.builders"
 LABEL_FINGERPRINT: Final = "io.imagespec.fingerprint"
@@ -50,38 +45,7 @@ _LABEL_LIMIT_BYTES: Final = 4096
 _AUTOMATIC: Final = ("auto", "default")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A declaration and where it was found; ``modules`` are the Python files that define it."""
-
-    declaration: Declaration
-    origin: str = ""
-    modules: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """What a declaration is, before anything is looked up: its plan, its fingerprint and its name.
-
-    ``is_local`` means that it has no registry: it is kept by the local engine, or in the OCI layout store.
-    """
-
-    plan: BuildPlan
-    fingerprint: Fingerprint
-    reference: Reference
-    is_local: bool
-    parent: Identity | None = None
-
-    @property
-    def name(self) -> str:
-        """The image's name as people write it: local images without the registry that Docker would fill in."""
-        reference = self.reference
-        return (
-            f"{reference.repository.path.removeprefix('library/')}:{reference.tag}" if self.is_local else str(reference)
-        )
-
-
-class Composition:
+class Composition(Clients):
     """Everything one run shares: settings, the workspace, connections, builders."""
 
     def __init__(
@@ -94,36 +58,14 @@ class Composition:
         cancellation: Cancellation | None = None,
     ) -> None:
         """``emit`` hears what the workspace warns of; ``cancellation`` stops builds that this run starts."""
-        self.settings = settings
+        super().__init__(settings, cwd or os.getcwd())
         self.cancellation = cancellation or Cancellation()
-        self._clients: dict[Path, Registry] = {}
-        self.cwd = cwd or os.getcwd()
         cache = StatCache(str(settings.cache_dir / "stat")) if use_stat_cache else None
         self.workspace = Workspace(cwd=self.cwd, stat_cache=cache, emit=emit)
 
     def identify(self, target: Target) -> Identity:
         """Return plan, fingerprint and name, from the declaration and the disk alone."""
-        try:
-            return self._identify(target.declaration, target.modules, target.declaration.registry)
-        except (SpecError, InputError) as error:
-            if target.origin:
-                error.args = (f"{target.origin}: {error}",)
-            raise
-
-    def _identify(self, declaration: Declaration, modules: tuple[str, ...], registry: str | None) -> Identity:
-        parent = None
-        base = declaration.base_image
-        if isinstance(base, Declaration):
-            # A parent without a registry is kept where its child goes: nowhere else could a builder find it.
-            parent = self._identify(base, modules, base.registry or registry)
-        snapshot = self.workspace.take(declaration, modules=modules)
-        as_parent = Parent(plan=parent.plan, fingerprint=parent.fingerprint.digest) if parent else None
-        plan = make_plan(declaration, snapshot, as_parent, image_id=declaration.image_id)
-        fingerprint = fingerprint_of(plan)
-        reference = _reference(declaration, registry, tag_of(fingerprint, declaration.tag_format))
-        return Identity(
-            plan=plan, fingerprint=fingerprint, reference=reference, is_local=registry is None, parent=parent
-        )
+        return identify(target, self.workspace)
 
     def request(self, target: Target, *, builder: str = "", is_forced: bool = False) -> BuildRequest:
         """Return the request to have the target's image; nothing is looked up yet."""
@@ -164,51 +106,15 @@ class Composition:
     def _made(self, plan: BuildPlan, target: Reference) -> None:
         self.ledger.remember(target.repository, Entry(tag=target.tag or "", record=record_of(plan), time_s=time.time()))
 
-    def images_of(self, declaration: Declaration, identity: Identity) -> Resolver:
-        """Return what knows whether the declaration's image exists: its registry, or the local images."""
-        return self.local_images if identity.is_local else self.registry_of(declaration)
-
-    def registry_of(self, declaration: Declaration) -> Registry:
-        """Return the registry client, with the declaration's own ``registry_config`` where it has one."""
-        if declaration.registry_config is None:
-            return self.registry
-        path = Path(declaration.folder or self.cwd, declaration.registry_config)
-        if path not in self._clients:
-            self._clients[path] = self._client((path,))
-        return self._clients[path]
-
     @cached_property
     def locks(self) -> TargetLocks:
         """What keeps two processes of this machine from building the same image at once."""
         return TargetLocks(self.settings.cache_dir / "locks")
 
-    @property
-    def registry(self) -> Registry:
-        """The client for every registry, with the user's credentials."""
-        return self.http
-
-    @cached_property
-    def http(self) -> HttpRegistry:
-        """The same, with all that it can do over HTTP."""
-        return self._client(self.settings.credential_files)
-
-    def _client(self, credential_files: tuple[Path, ...]) -> HttpRegistry:
-        return HttpRegistry(network=self.settings.network, credentials=FileCredentials(credential_files))
-
     @cached_property
     def ledger(self) -> Ledger:
         """What was built on this machine, and from what."""
         return Ledger(self.settings.cache_dir / "ledger")
-
-    @cached_property
-    def engine(self) -> EngineImages:
-        """The local engine's images."""
-        return EngineImages(docker_host=self.settings.docker_host or None)
-
-    @cached_property
-    def local_images(self) -> Resolver:
-        """Where images without a registry are: the engine if one answers, else the OCI layout store."""
-        return self.engine if self.engine.answers() else LayoutRegistry(self.settings.store_dir)
 
     def _builder(self, declaration: Declaration, identity: Identity, name: str) -> Builder:
         local = self.local_images if identity.is_local else None
@@ -247,7 +153,7 @@ class Composition:
             engine=self.engine,
             docker_config_dir=self.settings.docker_config_dir.absolute(),
             is_insecure=lambda host: hosts.origin(host).scheme == "http",
-            locate=self._locate,
+            locate=self.locate,
         )
 
     def _daemonless(self, registry: Registry) -> DaemonlessBuilder:
@@ -255,18 +161,10 @@ class Composition:
             cache_dir=self.settings.cache_dir,
             registry=registry,
             bases=self.registry,
-            locate=self._locate,
+            locate=self.locate,
             ca_bundle=str(self.settings.ca_bundle or ""),
             proxies=self.settings.proxies,
         )
-
-    def _locate(self, reference: Reference) -> Reference:
-        return locate(self.registry, self.settings.hosts, reference)
-
-    @property
-    def mirrored(self) -> Registry:
-        """The registry client with the user's mirrors in front, for references that are not ours."""
-        return MirroredRegistry(self.registry, self.settings.hosts)
 
     def _options(self, declaration: Declaration, identity: Identity, *, load: bool) -> BuildOptions:
         _, how = builder_options.parse(declaration.builder_options)
@@ -306,11 +204,6 @@ class Composition:
 def dockerfile_template() -> str:
     """Return the text of the Dockerfile template."""
     return (Path(__file__).parent / "templates" / "Dockerfile.j2").read_text(encoding="utf-8")
-
-
-def _reference(declaration: Declaration, registry: str | None, tag: str) -> Reference:
-    prefix = f"{registry}/" if registry else ""
-    return Reference(Repository.parse(f"{prefix}{declaration.name}"), tag)
 
 
 def _layout_folder(base_image: str, folder: str) -> str:

@@ -17,9 +17,9 @@ from types import ModuleType
 from typing import Any, Final, TextIO
 
 from imagespec import fields
-from imagespec.compose import Target
 from imagespec.errors import ImageSpecError, SpecError
 from imagespec.hiding_places import attribute_of, specs_in, specs_of_module
+from imagespec.identity import Target
 from imagespec.interchange import plain_from
 from imagespec.spec import Declaration
 from imagespec.workspace import Workspace

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from imagespec.compose import Composition, Identity, Target
+from imagespec.clients import Clients
 from imagespec.errors import ImageSpecError, SpecError
+from imagespec.identity import Identity, Target, identify
 from imagespec.planner import spec_id
 from imagespec.settings import Settings
 from imagespec.spec import Declaration
+from imagespec.stat_cache import StatCache
+from imagespec.workspace import Workspace
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -45,10 +49,10 @@ class ImageSpec(Declaration):
 
         None means that it cannot be told, as Flyte's callers expect; ``imagespec exists`` says why.
         """
-        composition = Composition(Settings.load())
-        identity = composition.identify(Target(declaration=self))
+        settings = Settings.load()
+        identity = self._identity(settings)
         try:
-            return composition.images_of(self, identity).resolve(identity.reference) is not None
+            return Clients(settings, os.getcwd()).images_of(self, identity).resolve(identity.reference) is not None
         except ImageSpecError:
             return None
 
@@ -78,5 +82,7 @@ class ImageSpec(Declaration):
         python_version = f"{sys.version_info.major}.{sys.version_info.minor}"
         return cls(packages=packages, python_version=python_version, **keywords)
 
-    def _identity(self) -> Identity:
-        return Composition(Settings.load()).identify(Target(declaration=self))
+    def _identity(self, settings: Settings | None = None) -> Identity:
+        settings = settings or Settings.load()
+        workspace = Workspace(cwd=os.getcwd(), stat_cache=StatCache(str(settings.cache_dir / "stat")))
+        return identify(Target(declaration=self), workspace)

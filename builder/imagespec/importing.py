@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from imagespec.compose import Target
 from imagespec.errors import ImageSpecError, ImportFailed, InputMissing, SpecError
+from imagespec.identity import Target
 from imagespec.interchange import declaration_from
 
 __all__ = ["Found", "PythonModule", "import_all"]

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from imagespec import data_file, fields
-from imagespec.compose import Target
 from imagespec.errors import ImageSpecError, InputError, InputMissing, InvalidReference, SpecError
 from imagespec.folders import DATA_SUFFIXES, files_in
+from imagespec.identity import Target
 from imagespec.image_spec import ImageSpec
 from imagespec.importing import Found, PythonModule, import_all
 from imagespec.names import Reference

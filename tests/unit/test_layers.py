@@ -29,7 +29,7 @@ ROWS: tuple[str, ...] = (
     "registry.facts ledger "
     "builders.auto builders.buildkit builders.noop builders.staging builders.uv_binary builders.daemonless "
     "builders.assembly builders.assembly.*",
-    "settings compose doctor report report.*",
+    "settings identity clients compose doctor report report.*",
     "image_spec targets folders importing discovery hiding_places "
     "task task.* flyte flyte.* __main__ __init__ cli cli.*",
 )

@@ -14,8 +14,9 @@ import click
 
 from imagespec.cli import options
 from imagespec.cli.session import composed, loaded, say
-from imagespec.compose import LABEL_FINGERPRINT, LABEL_RECORD, Composition, Identity, Target
+from imagespec.compose import LABEL_FINGERPRINT, LABEL_RECORD, Composition
 from imagespec.errors import InputMissing, SpecError
+from imagespec.identity import Identity, Target
 from imagespec.names import Reference
 from imagespec.record import Change, Record, difference, record_of
 from imagespec.registry.admin import HttpRegistryAdmin

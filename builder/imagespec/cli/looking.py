@@ -13,9 +13,10 @@ from imagespec.cli import options
 from imagespec.cli.existence import look_ups
 from imagespec.cli.listing import file_lines
 from imagespec.cli.session import composed, loaded
-from imagespec.compose import Composition, Identity, Target, dockerfile_template
+from imagespec.compose import Composition, dockerfile_template
 from imagespec.dockerfile import render, title_of
 from imagespec.errors import ImageSpecError
+from imagespec.identity import Identity, Target
 from imagespec.record import record_of
 from imagespec.registry.many import LookUp, resolve_many
 from imagespec.report import PlainReport

@@ -16,10 +16,11 @@ from imagespec.builders import Cancellation
 from imagespec.cli.reporting import last_run
 from imagespec.cli.session import composed, found, say, stoppable
 from imagespec.cli.summary import exit_code, headline, record, result_line, tell
-from imagespec.compose import Composition, Target
+from imagespec.compose import Composition
 from imagespec.ensure import BuildRequest
 from imagespec.errors import ImageSpecError
 from imagespec.events import Emit
+from imagespec.identity import Target
 from imagespec.registry.many import LookUp
 from imagespec.report import error_lines, reporting
 from imagespec.report.jsonlines import JsonLinesReport

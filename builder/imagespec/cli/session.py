@@ -13,8 +13,9 @@ import click
 
 from imagespec import targets
 from imagespec.builders import Cancellation
-from imagespec.compose import Composition, Target
+from imagespec.compose import Composition
 from imagespec.events import Emit, discard
+from imagespec.identity import Target
 from imagespec.report import error_lines
 from imagespec.settings import Settings
 from imagespec.targets import Findings

@@ -10,9 +10,9 @@ from typing import Any, Final
 import flytekit
 from flytekit.image_spec.image_spec import ImageSpec
 
-from imagespec.compose import Target
 from imagespec.errors import Unsupported
 from imagespec.flyte.declared import BUILDER, as_declared, id_of, with_declared_base
+from imagespec.identity import Target
 from imagespec.snapshot import LockFiles
 from imagespec.spec import FIELD_NAMES, CopyFileDetection, Declaration
 from imagespec.workspace import Workspace

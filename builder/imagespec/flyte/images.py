@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from imagespec.batch import ensure_all
-from imagespec.compose import Composition, Identity, Target
+from imagespec.compose import Composition
 from imagespec.ensure import BuildRequest
 from imagespec.errors import ImageSpecError
 from imagespec.events import Emit
 from imagespec.flyte.conversion import target_of
 from imagespec.flyte.declared import defining_file, with_declared_base
 from imagespec.flyte.entities import current_settings, modules_using, serialized_specs
+from imagespec.identity import Identity, Target
 from imagespec.names import Reference
 from imagespec.registry import Resolver
 from imagespec.registry.many import resolve_many

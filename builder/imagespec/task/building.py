@@ -10,9 +10,10 @@ from typing import Final
 
 from imagespec import targets
 from imagespec.batch import ensure_all
-from imagespec.compose import Composition, Target
+from imagespec.compose import Composition
 from imagespec.errors import SpecError
 from imagespec.events import Emit, discard
+from imagespec.identity import Target
 from imagespec.names import Reference
 from imagespec.settings import Settings
 from imagespec.spec import Declaration

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imagespec.compose import Target
 from imagespec.errors import SettingsError
+from imagespec.identity import Target
 from imagespec.task.building import TaskImages
 from imagespec.task.container_task import ContainerTask
 from imagespec.task.metadata import TaskMetadata

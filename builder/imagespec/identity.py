@@ -1,0 +1,80 @@
+"""What a declaration is, before anything is looked up: its plan, its fingerprint and its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imagespec.errors import InputError, SpecError
+from imagespec.fingerprint import Fingerprint, fingerprint_of, tag_of
+from imagespec.names import Reference, Repository
+from imagespec.plan import BuildPlan, Parent
+from imagespec.planner import make_plan
+from imagespec.spec import Declaration
+from imagespec.workspace import Workspace
+
+__all__ = ["Identity", "Target", "identify"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A declaration and where it was found; ``modules`` are the Python files that define it."""
+
+    declaration: Declaration
+    origin: str = ""
+    modules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What a declaration is, before anything is looked up: its plan, its fingerprint and its name.
+
+    ``is_local`` means that it has no registry: it is kept by the local engine, or in the OCI layout store.
+    """
+
+    plan: BuildPlan
+    fingerprint: Fingerprint
+    reference: Reference
+    is_local: bool
+    parent: Identity | None = None
+
+    @property
+    def name(self) -> str:
+        """The image's name as people write it: local images without the registry that Docker would fill in."""
+        reference = self.reference
+        return (
+            f"{reference.repository.path.removeprefix('library/')}:{reference.tag}" if self.is_local else str(reference)
+        )
+
+
+def identify(target: Target, workspace: Workspace) -> Identity:
+    """Return plan, fingerprint and name, from the declaration and the disk alone.
+
+    Raise SpecError or InputError, beginning with where the target was found.
+    """
+    try:
+        return _identify(target.declaration, target.modules, target.declaration.registry, workspace)
+    except (SpecError, InputError) as error:
+        if target.origin:
+            error.args = (f"{target.origin}: {error}",)
+        raise
+
+
+def _identify(
+    declaration: Declaration, modules: tuple[str, ...], registry: str | None, workspace: Workspace
+) -> Identity:
+    parent = None
+    base = declaration.base_image
+    if isinstance(base, Declaration):
+        # A parent without a registry is kept where its child goes: nowhere else could a builder find it.
+        parent = _identify(base, modules, base.registry or registry, workspace)
+    snapshot = workspace.take(declaration, modules=modules)
+    as_parent = Parent(plan=parent.plan, fingerprint=parent.fingerprint.digest) if parent else None
+    plan = make_plan(declaration, snapshot, as_parent, image_id=declaration.image_id)
+    fingerprint = fingerprint_of(plan)
+    reference = _reference(declaration, registry, tag_of(fingerprint, declaration.tag_format))
+    return Identity(plan=plan, fingerprint=fingerprint, reference=reference, is_local=registry is None, parent=parent)
+
+
+def _reference(declaration: Declaration, registry: str | None, tag: str) -> Reference:
+    prefix = f"{registry}/" if registry else ""
+    return Reference(Repository.parse(f"{prefix}{declaration.name}"), tag)

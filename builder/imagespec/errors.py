@@ -259,3 +259,6 @@ class Cancelled(ImageSpecError):
     """The user, or the caller, asked to stop."""
 
     exit_code: ClassVar[int] = 130
+
+    def __init__(self, message: str, *, hint: str = "start it again to go on") -> None:
+        super().__init__(message, hint=hint)

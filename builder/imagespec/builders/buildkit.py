@@ -41,6 +41,7 @@ _SHELL: Final = ("/bin/sh", "-c", 'echo $$ >"$0/client.pid" && exec "$@" <"$0/co
 _DOCKERFILE: Final = "Dockerfile"
 _STOP_PATIENCE_S: Final = 15.0
 _PLACE: Final = re.compile(r"^Dockerfile:(\d+)$", re.MULTILINE)
+_AGAIN_HINT: Final = "nothing was pushed; mend what the output above says and build again"
 _ENGINE_HINT: Final = "start Docker, or set DOCKER_HOST to an engine that answers"
 
 
@@ -252,7 +253,11 @@ def _failure(decoder: ProgressDecoder, exit_status: int) -> Exception:
     if failed is None:
         if "Cannot connect to the Docker daemon" in said or "error during connect" in said:
             return EngineUnavailable(f"engine: {_last_line(said)}", hint=_ENGINE_HINT)
-        return BuildFailed(f"build: {_last_line(said) or 'docker buildx stopped'}", exit_status=exit_status)
+        if "code = Unavailable" in said or "error reading from server" in said:
+            return EngineUnavailable(f"engine: stopped in the middle: {_last_line(said)}", hint=_ENGINE_HINT)
+        return BuildFailed(
+            f"build: {_last_line(said) or 'docker buildx stopped'}", exit_status=exit_status, hint=_AGAIN_HINT
+        )
     place = _PLACE.search(said)
     where = f" (line {place[1]} of what 'imagespec dockerfile' shows)" if place else ""
     why = f"exit code {failed.exit_code}" if failed.exit_code is not None else _last_line(failed.error)
@@ -261,7 +266,7 @@ def _failure(decoder: ProgressDecoder, exit_status: int) -> Exception:
         step=failed.title,
         exit_status=failed.exit_code,
         log_tail=failed.log_tail,
-        hint="nothing was pushed; mend what the output above says and build again",
+        hint=_AGAIN_HINT,
     )
 
 

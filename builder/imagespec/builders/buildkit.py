@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from imagespec.builders import BuildOptions
 from imagespec.builders.commands import CA_SECRET, ENV_SECRET, buildx_build, context_texts, environment_script
+from imagespec.builders.instances import docker_context
 from imagespec.builders.progress import ProgressDecoder
 from imagespec.builders.staging import work_folder, write_context
 from imagespec.builders.uv_binary import uv_folder
@@ -116,6 +117,9 @@ class BuildKitBuilder:
             with (work / "context.tar").open("wb") as archive:
                 write_context(archive, plan, files, (recipe, *context_texts(plan)))
             keywords = dict(command.keywords) | self._paths(work, options)
+            if docker_context(self._docker_config_dir, options.builder_instance):
+                # buildx refuses the builder of another context by name: the client is pointed at it instead.
+                del keywords["builder"]
             self._run(work, keywords, ProgressDecoder(rendering.titles), options, emit)
             digest = _digest_of_build(work / "metadata.json")
         return self._verified(target, digest, options)
@@ -157,6 +161,7 @@ class BuildKitBuilder:
             client_call=[*_SHELL, str(work), self._docker],
             client_type="docker",
             config=self._config(work, options),
+            context=docker_context(self._docker_config_dir, options.builder_instance),
         )
         options.cancellation.on_cancel(lambda: _interrupt(process_id))
         try:

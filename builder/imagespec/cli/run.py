@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from imagespec.batch import Ending, ensure_all, look_up_all
 from imagespec.builders import Cancellation
+from imagespec.builders.instances import InstancePool, SpreadBuilder, instance_answers
 from imagespec.cli.reporting import last_run
 from imagespec.cli.session import composed, found, say, stoppable
 from imagespec.cli.summary import exit_code, headline, record, result_line, tell
@@ -63,6 +65,10 @@ class Run:
         self.recorder = Recorder(lambda event: None, clock=time.monotonic)
         self.total_s = 0.0
         self.jobs = wishes.jobs or default_jobs()
+        names_of_instances = wishes.builder_instances
+        self.pool = (
+            InstancePool(names_of_instances, partial(instance_answers, "docker")) if names_of_instances else None
+        )
         self._names = names
         self._wishes = wishes
         self._lines: JsonLinesReport | None = None
@@ -144,7 +150,7 @@ class Run:
                 self.problems.append(error)
                 continue
             identified.append(target)
-            yield _with_options(request, self._wishes)
+            yield _with_options(request, self._wishes, self.pool)
         self.targets = identified
 
     def tell(self) -> None:
@@ -157,6 +163,8 @@ class Run:
             )
             return
         tell(self.endings, self.total_s)
+        for name, dropped in self.pool.lost if self.pool is not None else ():
+            say(f"warning: builder instance {name} stopped answering; {dropped} of its builds went to another")
         self.tell_problems()
 
     def tell_problems(self) -> None:
@@ -198,7 +206,7 @@ def problem_record(problem: ImageSpecError) -> dict[str, Any]:
     }
 
 
-def _with_options(request: BuildRequest, wishes: Wishes) -> BuildRequest:
+def _with_options(request: BuildRequest, wishes: Wishes, pool: InstancePool | None) -> BuildRequest:
     """Return the request, and its parents', with what the command line says of how to build."""
     changes: dict[str, Any] = {}
     name = request.reference.repository.path.replace("/", "-")
@@ -207,10 +215,9 @@ def _with_options(request: BuildRequest, wishes: Wishes) -> BuildRequest:
     if wishes.cache_from:
         sources = tuple(_cache(source, name) for source in wishes.cache_from)
         changes["cache_from"] = (*request.options.cache_from, *sources)
-    if not changes and request.parent is None:
-        return request
-    parent = _with_options(request.parent, wishes) if request.parent is not None else None
-    return replace(request, parent=parent, options=replace(request.options, **changes))
+    parent = _with_options(request.parent, wishes, pool) if request.parent is not None else None
+    builder = SpreadBuilder(request.builder, pool) if pool is not None else request.builder
+    return replace(request, parent=parent, builder=builder, options=replace(request.options, **changes))
 
 
 def _cache(place: str, name: str) -> str:

@@ -23,7 +23,7 @@ def exit_code(endings: Sequence[Ending]) -> int:
 
 
 def tell(endings: Sequence[Ending], total_s: float) -> None:
-    """Say on stderr what became of each image, failures last and in full."""
+    """Say on stderr what became of each image, failures in full and once for all that failed alike."""
     distinct = list({ending.request.reference: ending for ending in endings}.values())
     if len(distinct) == 1 and distinct[0].result is not None:
         say(_one(distinct[0].result))
@@ -38,9 +38,12 @@ def tell(endings: Sequence[Ending], total_s: float) -> None:
         if len(distinct) > 1:
             say(f"failed: {_listed(list(dict.fromkeys(names)))}")
         say(text)
+    blocked: dict[str, list[str]] = {}
     for ending in distinct:
         if ending.blocked_by is not None:
-            say(f"{ending.state.value}: {ending.request.name}: {ending.detail}")
+            blocked.setdefault(ending.detail, []).append(ending.request.name)
+    for detail, names in blocked.items():
+        say(f"blocked: {_listed(names)}: {detail}")
     if len(distinct) > 1:
         say(f"{headline(distinct)}; {total_s:.2f} s{_phases(distinct)}")
 

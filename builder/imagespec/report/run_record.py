@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from imagespec.batch import Ending
@@ -23,18 +23,18 @@ def run_record(
     jobs: int,
 ) -> dict[str, Any]:
     """Return the run: ``images`` are the records by target, ``timeline`` what happened to every name, parents too."""
+    endings = tuple(endings)
+    served = {ending.request.fingerprint.text: ending.request for ending in reversed(endings)}
     requests: dict[str, BuildRequest] = {}
     for ending in endings:
-        request: BuildRequest | None = ending.request
-        while request is not None:
+        for request in _lineage(ending.request, served):
             requests.setdefault(request.name, request)
-            request = request.parent
     digests = {ending.request.name: str(ending.result.reference) for ending in endings if ending.result}
     timeline = [
         {
             "image": name,
             "reference": digests.get(name, ""),
-            "parent": request.parent.name if request.parent is not None else "",
+            "parent": served.get(parent.fingerprint.text, parent).name if (parent := request.parent) else "",
             "plan": request.fingerprint.text,
             **_what_happened(recorded.get(name, ImageRecord())),
         }
@@ -47,6 +47,13 @@ def run_record(
         "images": [dict(record) for record in records],
         "timeline": timeline,
     }
+
+
+def _lineage(request: BuildRequest, served: Mapping[str, BuildRequest]) -> Iterator[BuildRequest]:
+    """Yield what the request is based on, then itself; an equal plan that was asked for stands for a parent."""
+    if request.parent is not None:
+        yield from _lineage(served.get(request.parent.fingerprint.text, request.parent), served)
+    yield request
 
 
 def _what_happened(image: ImageRecord) -> dict[str, Any]:

@@ -6,24 +6,24 @@ from dataclasses import dataclass
 from typing import Final
 
 from imagespec import fields, plain_data
-from imagespec.errors import SpecError
-from imagespec.snapshot import LockFiles
+from imagespec.errors import InputMissing, SpecError
+from imagespec.requirements import requirement_lines
+from imagespec.snapshot import LockFiles, RequirementLines
 
 __all__ = ["ENVIRONMENT_FILE", "EnvironmentFile", "parse"]
 
 ENVIRONMENT_FILE: Final = "environment.yml"
-
-
 FILE_NAMES: Final = (ENVIRONMENT_FILE, "environment.yaml")
+_PIP: Final = "environment.yml, pip"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentFile:
-    """What the file asks for: conda packages, channels in order, and requirement lines for pip."""
+    """What the file asks for: conda packages, channels in order, and what pip is to install."""
 
     packages: tuple[str, ...]
     channels: tuple[str, ...]
-    pip: tuple[str, ...]
+    pip: RequirementLines
 
 
 def parse(lock: LockFiles) -> EnvironmentFile:
@@ -43,5 +43,24 @@ def parse(lock: LockFiles) -> EnvironmentFile:
     return EnvironmentFile(
         packages=plain_data.strings("requirements.dependencies", packages, fields.conda_package) or (),
         channels=plain_data.strings("requirements.channels", value.get("channels") or [], fields.conda_channel) or (),
-        pip=plain_data.strings("requirements.dependencies.pip", pip, fields.python_package) or (),
+        pip=_pip(plain_data.strings("requirements.dependencies.pip", pip, plain_data.one_line) or (), lock),
     )
+
+
+def _pip(lines: tuple[str, ...], lock: LockFiles) -> RequirementLines:
+    """Return the lines, and those of the files that they include, as pip reads them."""
+    files = {file.path: file.data for file in lock.files} | {_PIP: "\n".join(lines).encode()}
+
+    def read(path: str) -> bytes:
+        if path not in files:
+            raise InputMissing(f"requirements: environment.yml includes {path!r}, which is not there", path=path)
+        return files[path]
+
+    found = requirement_lines(_PIP, read)
+    if found.projects:
+        raise SpecError(
+            f"requirements: environment.yml installs a project here: {found.projects[0].path!r}",
+            path="requirements",
+            hint="list it in a requirements.txt, and the conda packages in conda_packages",
+        )
+    return found

@@ -70,7 +70,10 @@ class AptInstall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CondaInstall:
-    """Conda packages, as a set, from channels in order, and their Python, at ``prefix``."""
+    """Conda packages, as a set, from channels in order, and their Python, at ``prefix``.
+
+    ``python_version`` is "" where the packages say themselves which Python they want.
+    """
 
     prefix: str
     packages: tuple[str, ...]

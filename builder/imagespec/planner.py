@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
@@ -48,6 +49,7 @@ _USER_ID: Final = 1000
 
 _TOOL_KEYS: Final = ("uv_image", "micromamba_image")
 _LOCKS: Final = ("uv.lock", "poetry.lock", "pylock.toml")
+_CONDA_PYTHON: Final = re.compile(r"([^:]*::)?python($|[\s=<>!~\[])")
 _WITH_EXTRAS: Final = (*_LOCKS, "pyproject.toml")
 
 
@@ -257,13 +259,16 @@ def _conda(declaration: Declaration, snapshot: Snapshot, parent: Parent | None) 
         prefix=CONDA,
         packages=tuple(sorted(packages)),
         channels=channels or ("conda-forge",),
-        python_version=declaration.python_version or DEFAULT_PYTHON,
+        python_version=declaration.python_version
+        or ("" if any(map(_CONDA_PYTHON.match, packages)) else DEFAULT_PYTHON),
     )
 
 
 def _environment(declaration: Declaration, conda: CondaInstall | None, tools: Tools) -> PythonEnvironment:
     version = declaration.python_version or ""
-    if declaration.base_image is None:
+    if conda is not None:
+        version = conda.python_version
+    elif declaration.base_image is None:
         version = version or DEFAULT_PYTHON
     return PythonEnvironment(
         prefix=VENV,
@@ -284,7 +289,7 @@ def _packages(
     if not listed and required is None:
         return None
     if isinstance(required, LockFiles) and required.kind == ENVIRONMENT_FILE:
-        required_lines, lock = RequirementLines(lines=environment_file.parse(required).pip), None
+        required_lines, lock = environment_file.parse(required).pip, None
         if not listed and not required_lines.lines:
             return None
     elif isinstance(required, LockFiles):

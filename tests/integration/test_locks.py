@@ -46,7 +46,13 @@ def uv(*arguments: str, cwd: Path) -> None:
 
 def installed(imagespec: Command, folder: Path, **fields: Any) -> set[str]:
     """Return what pip lists in the image of this spec, without pip itself."""
-    spec = {"name": "locks", "registry": imagespec.registry, "base_image": "python:3.11-slim-bookworm", **fields}
+    spec = {
+        "name": "locks",
+        "builder": "buildkit",
+        "registry": imagespec.registry,
+        "base_image": "python:3.11-slim-bookworm",
+        **fields,
+    }
     (folder / "image.yaml").write_text(json.dumps(spec))
     reference = imagespec("build", "image.yaml", cwd=folder).stdout.strip()
     listed = imagespec.docker("run", "--rm", "--quiet", reference, "pip", "list", "--format=freeze").split()
@@ -149,7 +155,7 @@ def test_a_child_of_a_child_keeps_versions_unless_it_asks_for_others(shared_imag
     uv("export", "--format=pylock.toml", "--no-dev", "-o", "pylock.toml", cwd=tmp_path)
     (tmp_path / "specs.py").write_text(
         "from imagespec import ImageSpec\n"
-        f"common = {{'name': 'locks', 'registry': {shared_imagespec.registry!r}}}\n"
+        f"common = {{'name': 'locks', 'builder': 'buildkit', 'registry': {shared_imagespec.registry!r}}}\n"
         "first = ImageSpec(**common, base_image='python:3.11-slim-bookworm',\n"
         "                  packages=['humanize==4.11.0', 'six==1.16.0', 'tabulate==0.8.10'])\n"
         "second = ImageSpec(**common, base_image=first, env={'SECOND': '$HOME'}, entrypoint=['cat'],\n"

@@ -17,7 +17,7 @@ MAX_LINE_BYTES = 65_535
 _DIRECTIVE = re.compile(r"^#\s*(syntax|escape|check)\s*=", re.IGNORECASE)
 _CONTINUED = re.compile(r"([^\\])\\[ \t]*$|^\\[ \t]*$")
 _HEREDOC = re.compile(r"^(\d*)<<(-?)([^<]*)$")
-_INSTRUCTIONS = {"FROM", "USER", "WORKDIR", "ENV", "ARG", "RUN", "COPY", "ENTRYPOINT", "LABEL"}
+_INSTRUCTIONS = {"FROM", "USER", "WORKDIR", "ENV", "ARG", "RUN", "SHELL", "COPY", "ENTRYPOINT", "LABEL"}
 # unicode.IsSpace of Go.
 _SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 

@@ -22,12 +22,12 @@ from imagespec.builders.instances import docker_context
 from imagespec.builders.progress import ProgressDecoder
 from imagespec.builders.staging import work_folder, write_context
 from imagespec.builders.uv_binary import uv_folder
-from imagespec.dockerfile import render
+from imagespec.dockerfile import UV_CONTEXT, render
 from imagespec.errors import BuildFailed, Cancelled, EngineUnavailable, IntegrityError
 from imagespec.events import Emit
 from imagespec.names import Digest, Reference
 from imagespec.oci import Descriptor
-from imagespec.plan import BaseImage, BuildPlan
+from imagespec.plan import BaseImage, BuildPlan, CondaInstall
 from imagespec.registry import Resolver
 from imagespec.snapshot import Files, TextFile
 
@@ -43,6 +43,7 @@ _DOCKERFILE: Final = "Dockerfile"
 _STOP_PATIENCE_S: Final = 15.0
 _PLACE: Final = re.compile(r"^Dockerfile:(\d+)$", re.MULTILINE)
 _AGAIN_HINT: Final = "nothing was pushed; mend what the output above says and build again"
+_OWN_WORDS: Final = "imagespec: "
 _ENGINE_HINT: Final = "start Docker, or set DOCKER_HOST to an engine that answers"
 
 
@@ -111,7 +112,8 @@ class BuildKitBuilder:
         uv = "" if plan.tools.uv_image else str(uv_folder(self._store, plan.tools.uv, plan.platforms))
         options = self._bound(plan, options)
         insecure = not options.load and self._is_insecure(target.repository.registry)
-        command = buildx_build(plan, rendering, target, options, uv_folder=uv, insecure=insecure)
+        contexts = self._tool_images(plan) | ({UV_CONTEXT: uv} if uv else {})
+        command = buildx_build(plan, rendering, target, options, contexts=contexts, insecure=insecure)
         with work_folder(self._store) as work:
             recipe = TextFile(path=_DOCKERFILE, data=rendering.dockerfile.encode())
             with (work / "context.tar").open("wb") as archive:
@@ -131,6 +133,13 @@ class BuildKitBuilder:
         named = Reference.parse(plan.base.reference)
         found = self._locate(named)
         return options if found == named else replace(options, base=found)
+
+    def _tool_images(self, plan: BuildPlan) -> dict[str, str]:
+        """Return build contexts for the images of tools that stand elsewhere than their names say."""
+        is_conda = any(isinstance(step, CondaInstall) for step in plan.steps)
+        names = [plan.tools.uv_image, plan.tools.micromamba_image if is_conda else ""]
+        places = {name: self._locate(Reference.parse(name)) for name in names if name}
+        return {name: f"docker-image://{place}" for name, place in places.items() if place != Reference.parse(name)}
 
     def _paths(self, work: Path, options: BuildOptions) -> dict[str, Any]:
         secrets = []
@@ -266,6 +275,9 @@ def _failure(decoder: ProgressDecoder, exit_status: int) -> Exception:
     place = _PLACE.search(said)
     where = f" (line {place[1]} of what 'imagespec dockerfile' shows)" if place else ""
     why = f"exit code {failed.exit_code}" if failed.exit_code is not None else _last_line(failed.error)
+    # Our own steps say what is wrong in the last line before they stop.
+    if failed.log_tail and failed.log_tail[-1].startswith(_OWN_WORDS):
+        why = failed.log_tail[-1].removeprefix(_OWN_WORDS)
     return BuildFailed(
         f"build: {failed.title}: {why}{where}",
         step=failed.title,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,14 +10,21 @@ from imagespec.builders import BuildOptions
 from imagespec.dockerfile import (
     BASE_CONTEXT,
     REPLACED_FILE,
-    UV_CONTEXT,
     Rendering,
     command_file,
     replaced_patterns,
     step_folder,
 )
 from imagespec.names import Reference
-from imagespec.plan import AptInstall, BaseImage, BuildPlan, CondaInstall, PythonPackages, RunCommand
+from imagespec.plan import (
+    AptInstall,
+    BaseImage,
+    BuildPlan,
+    CondaInstall,
+    PythonEnvironment,
+    PythonPackages,
+    RunCommand,
+)
 from imagespec.poetry_lock import POETRY_LOCK, requirement_lines
 from imagespec.snapshot import LocalProject, TextFile
 
@@ -45,12 +53,21 @@ class BuildxBuild:
 
 
 def buildx_build(
-    plan: BuildPlan, rendering: Rendering, target: Reference, options: BuildOptions, *, uv_folder: str, insecure: bool
+    plan: BuildPlan,
+    rendering: Rendering,
+    target: Reference,
+    options: BuildOptions,
+    *,
+    contexts: Mapping[str, str],
+    insecure: bool,
 ) -> BuildxBuild:
-    """Return the build of ``plan`` that pushes to ``target``, or loads it into the engine when the options say so."""
+    """Return the build of ``plan`` that pushes to ``target``, or loads it into the engine when the options say so.
+
+    ``contexts`` are build contexts by name, beside the one that the base is bound to.
+    """
     keywords: dict[str, Any] = {
         "build_args": dict(rendering.arguments),
-        "build_contexts": _contexts(plan, options, uv_folder),
+        "build_contexts": {**contexts, **_base_context(plan, options)},
         "cache": options.use_cache,
         "labels": dict(options.labels),
         "output": _output(target, options, insecure),
@@ -79,15 +96,12 @@ def context_texts(plan: BuildPlan) -> tuple[TextFile, ...]:
     texts: list[TextFile] = []
     for index, step in enumerate(plan.steps):
         folder = step_folder(index)
-        if isinstance(step, AptInstall):
+        if isinstance(step, AptInstall) or (isinstance(step, PythonEnvironment) and not step.executable):
             texts.append(TextFile(path="apt/keep-archives.conf", data=_KEEP_ARCHIVES))
         elif isinstance(step, CondaInstall):
-            python = (
-                f"python={step.python_version}.*"
-                if step.python_version.count(".") == 1
-                else f"python={step.python_version}"
-            )
-            texts.append(TextFile(path=f"{folder}/conda.txt", data=_text([python, *step.packages])))
+            # One "=" is conda's fuzzy match: any 3.11.x.
+            python = [f"python={step.python_version}"] if step.python_version else []
+            texts.append(TextFile(path=f"{folder}/conda.txt", data=_text([*python, *step.packages])))
         elif isinstance(step, PythonPackages):
             lines = [
                 *step.options,
@@ -135,14 +149,11 @@ def _text(lines: list[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _contexts(plan: BuildPlan, options: BuildOptions, uv_folder: str) -> dict[str, str]:
-    contexts = {} if plan.tools.uv_image else {UV_CONTEXT: uv_folder}
+def _base_context(plan: BuildPlan, options: BuildOptions) -> dict[str, str]:
     name = plan.base.reference if isinstance(plan.base, BaseImage) else BASE_CONTEXT
     if options.base_layout:
-        contexts[name] = f"oci-layout://{options.base_layout}"
-    elif options.base is not None:
-        contexts[name] = f"docker-image://{options.base}"
-    return contexts
+        return {name: f"oci-layout://{options.base_layout}"}
+    return {name: f"docker-image://{options.base}"} if options.base is not None else {}
 
 
 def _output(target: Reference, options: BuildOptions, insecure: bool) -> dict[str, str]:

@@ -82,20 +82,30 @@ def _folder(paths: Paths, base: Base, suffix: str) -> Path:
 
 def _fill_all(paths: Paths, missing: Sequence[_Work]) -> None:
     if hub.answers():
-        for work in missing:
-            with timed(f"mirroring {work.base.name}:{work.base.tag} for {work.target}"):
-                fill = functools.partial(hub.mirror, work.base.name, work.base.tag, work.target)
-                _place(paths, work.folder, work.base.tag, fill)
-    elif packages.is_debian():
-        foreign = any(work.target != architecture() for work in missing)
-        patience = "minutes, since one architecture is emulated" if foreign else "half a minute"
-        say(f"Docker Hub does not answer: making {len(missing)} base images of Debian's packages ({patience})")
-        _make_all(paths, missing)
-    else:
+        try:
+            _mirror_all(paths, missing)
+            return
+        except (TestbedError, OSError) as error:  # it also answers when it has had enough of us
+            if not packages.is_debian():
+                raise
+            say(f"Docker Hub does not let us have them: {error}")
+    elif not packages.is_debian():
         raise TestbedError(
             "Docker Hub does not answer, and base images are made with mmdebstrap, which wants Debian: "
             "run this where one of the two is to be had"
         )
+    left = [work for work in missing if not work.folder.exists()]
+    foreign = any(work.target != architecture() for work in left)
+    patience = "minutes, since one architecture is emulated" if foreign else "half a minute"
+    say(f"no Docker Hub: making {len(left)} base images of Debian's packages ({patience})")
+    _make_all(paths, left)
+
+
+def _mirror_all(paths: Paths, missing: Sequence[_Work]) -> None:
+    for work in missing:
+        with timed(f"mirroring {work.base.name}:{work.base.tag} for {work.target}"):
+            fill = functools.partial(hub.mirror, work.base.name, work.base.tag, work.target)
+            _place(paths, work.folder, work.base.tag, fill)
 
 
 def _make_all(paths: Paths, missing: Sequence[_Work]) -> None:

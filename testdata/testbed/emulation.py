@@ -27,7 +27,8 @@ def ensure(paths: Paths) -> None:
     if os.geteuid() != 0 or not packages.is_debian():
         raise TestbedError("arm64 programs do not run here: install qemu-user-static, or run this as root on Debian")
     tools = packages.ensure(paths, "qemu", _packages())
-    qemu = next(iter(sorted(tools.glob("usr/bin/qemu-aarch64*"), reverse=True)))
+    found = (tools / "usr/bin" / name for name in ("qemu-aarch64-static", "qemu-aarch64"))
+    qemu = next(path for path in found if path.exists())
     if not (_KNOWN / "register").exists():
         write_atomically(_mounted_by_us(paths), "")
         subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(_KNOWN)], check=True)

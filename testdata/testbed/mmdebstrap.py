@@ -63,7 +63,8 @@ def make(paths: Paths, tools: Path, suite: str, python: str | None, target: str,
 
 def _tail(said: IO[bytes]) -> str:
     said.seek(0)
-    return "\n  ".join(said.read().decode(errors="replace").strip().splitlines()[-15:])
+    lines = said.read().decode(errors="replace").strip().splitlines()[-15:]
+    return "\n  ".join(line if len(line) < 300 else f"{line[:140]} ... {line[-140:]}" for line in lines)
 
 
 def _command(paths: Paths, tools: Path, suite: str, target: str, mirror: str, *, with_python: bool) -> list[str]:

@@ -1,0 +1,136 @@
+"""A whole project through pyflyte: every image there afterwards, running, and known to itself; nothing done twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flyteidl.core import literals_pb2
+
+from tests.flyte.conftest import Commands
+from tests.flyte.door import Door
+from tests.flyte.project import IMAGES, TASKS, write_project
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def root(flyte: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_project(tmp_path_factory.mktemp("project") / "root", flyte.registry)
+
+
+@pytest.fixture(scope="module")
+def packaged(flyte: Commands, root: Path) -> dict[str, Any]:
+    return flyte.package(cwd=root)
+
+
+def images_of(template: Any) -> Iterator[str]:
+    if template.container.image:
+        yield template.container.image
+    for container in (
+        template.k8s_pod.pod_spec.fields["containers"].list_value.values if template.HasField("k8s_pod") else ()
+    ):
+        yield container.struct_value["image"]
+
+
+def inputs(folder: Path, x: int) -> Path:
+    literal = literals_pb2.Literal(
+        scalar=literals_pb2.Scalar(primitive=literals_pb2.Primitive(integer=x)),
+    )
+    folder.chmod(0o777)
+    (folder / "inputs.pb").write_bytes(literals_pb2.LiteralMap(literals={"x": literal}).SerializeToString())
+    return folder
+
+
+def executed(flyte: Commands, image: str, arguments: list[str], folder: Path) -> str:
+    """Return what a task gives back when its image executes it as Flyte does."""
+    rendered = {
+        "{{.input}}": "/io/inputs.pb",
+        "{{.outputPrefix}}": "/io",
+        "{{.rawOutputDataPrefix}}": "/tmp/raw",
+        "{{.checkpointOutputPrefix}}": '""',
+        "{{.prevCheckpointPrefix}}": '""',
+    }
+    words = [rendered.get(word, word) for word in arguments]
+    flyte.docker("run", "--rm", "--quiet", "-v", f"{inputs(folder, 7)}:/io", image, *words)
+    outputs = literals_pb2.LiteralMap.FromString((folder / "outputs.pb").read_bytes())
+    return str(outputs.literals["o0"].scalar.primitive.string_value)
+
+
+def test_every_image_is_there_afterwards(flyte: Commands, packaged: dict[str, Any], root: Path) -> None:
+    assert len(packaged) == TASKS
+    names = {image for template in packaged.values() for image in images_of(template)}
+    assert len(names) == IMAGES
+    assert all(name.startswith(f"{flyte.registry}/") for name in names)
+    answers = flyte.imagespec("exists", *sorted(names), cwd=root)
+    assert answers.splitlines() == [f"present\t{name}" for name in sorted(names)]
+
+
+@pytest.mark.parametrize("module", [*(f"flow{number}" for number in range(11)), "other"])
+def test_an_image_executes_its_task_and_knows_itself(
+    flyte: Commands, packaged: dict[str, Any], module: str, tmp_path: Path
+) -> None:
+    template = packaged[f"shop.{module}.task0"]
+    said = executed(flyte, template.container.image, list(template.container.args), tmp_path)
+    number = 11 if module == "other" else int(module.removeprefix("flow"))
+    assert said == f"{number} True 0.9.0 7"
+
+
+def test_the_base_is_an_image_of_its_own(flyte: Commands, packaged: dict[str, Any], tmp_path: Path) -> None:
+    template = packaged["shop.flow3.task3"]
+    said = executed(flyte, template.container.image, list(template.container.args), tmp_path)
+    assert said == "base True 0.9.0 7"
+
+
+def test_the_dynamic_task_finds_the_images_of_the_others(packaged: dict[str, Any]) -> None:
+    """At run time it asks by id, in a process that has not serialized anything."""
+    from flytekit.configuration import SerializationSettings
+
+    env = {pair.key: pair.value for pair in packaged["shop.flow0.task3"].container.env}
+    config = SerializationSettings.from_transport(env["_F_SS_C"]).image_config
+    names = {image.full for image in config.images or ()}
+    assert packaged["shop.other.task0"].container.image in names
+
+
+def test_the_container_task_and_the_side_car_run(flyte: Commands, packaged: dict[str, Any]) -> None:
+    raw = packaged["shop.raw"].container.image
+    assert flyte.docker("run", "--rm", "--quiet", raw, "sh", "-c", "printf %s $ROLE") == "raw"
+    main, side = sorted(images_of(packaged["shop.flow2.task3"]), key=lambda name: "/side:" in name)
+    assert "/step2:" in main
+    assert flyte.docker("run", "--rm", "--quiet", side, "sh", "-c", "printf %s $ROLE") == "side"
+
+
+def test_a_second_packaging_builds_nothing_and_asks_once_for_each_image(
+    flyte: Commands, packaged: dict[str, Any], root: Path, door: Door
+) -> None:
+    before = len(door.seen)
+    again = flyte.package(cwd=root, DOCKER_HOST="unix:///nowhere/docker.sock")
+    assert {name: list(images_of(one)) for name, one in again.items()} == {
+        name: list(images_of(one)) for name, one in packaged.items()
+    }
+    asked = door.seen[before:]
+    # The base is two images: one with its task's code, and the one that others are based on.
+    assert len(asked) == len(set(asked)) == IMAGES + 1, json.dumps(asked, indent=1)
+    assert all(request.startswith("HEAD ") for request in asked)
+
+
+def test_fast_registration_uses_images_without_code(flyte: Commands, packaged: dict[str, Any], root: Path) -> None:
+    fast = flyte.package("--copy", "all", cwd=root)
+    slow, quick = packaged["shop.flow5.task0"].container, fast["shop.flow5.task0"].container
+    assert slow.image != quick.image
+    assert "pyflyte-fast-execute" in quick.args
+    listed = flyte.docker(
+        "run", "--rm", "--quiet", quick.image, "sh", "-c", "ls /root; id -un; command -v pyflyte-execute"
+    )
+    assert listed.splitlines() == ["flytekit", "/opt/venv/bin/pyflyte-execute"]
+
+
+def test_an_edited_task_changes_its_own_images_only(flyte: Commands, packaged: dict[str, Any], root: Path) -> None:
+    file = root / "shop" / "flow7.py"
+    file.write_text(file.read_text().replace("for whoever looks inside", "for whoever looks"))
+    edited = flyte.package(cwd=root)
+    changed = {name for name, one in edited.items() if list(images_of(one)) != list(images_of(packaged[name]))}
+    assert changed == {f"shop.flow7.task{number}" for number in range(5)}

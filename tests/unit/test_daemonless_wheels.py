@@ -170,6 +170,15 @@ def test_a_console_script_cannot_leave_bin(tmp_path: Path, name: str) -> None:
         layer(path)
 
 
+def test_bytecode_that_a_wheel_brings_is_left_out_where_its_source_is(tmp_path: Path) -> None:
+    kept, dropped = "x/only.cpython-311.pyc", "x/__pycache__/code.cpython-311.pyc"
+    path = wheel(tmp_path, {"x/code.py": b"", kept: b"1", dropped: b"2", "x-1.0.dist-info/METADATA": b"m"})
+    found = unpacked(layer(path)[0])
+    assert f"{SITE}/{kept}" in found
+    assert f"{SITE}/{dropped}" not in found
+    assert dropped.encode() not in found[f"{SITE}/x-1.0.dist-info/RECORD"][1]
+
+
 def test_two_wheels_with_one_path_make_no_duplicate(tmp_path: Path) -> None:
     one = wheel(tmp_path, {"shared/__init__.py": b"one" * 100, "x-1.0.dist-info/METADATA": b"m"})
     two = wheel(tmp_path, {"shared/__init__.py": b"two" * 100, "y-1.0.dist-info/METADATA": b"m"}, name="y-1.0")

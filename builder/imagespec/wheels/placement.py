@@ -25,6 +25,7 @@ __all__ = ["Placed", "Scheme", "Spread", "metadata_names", "spread"]
 INSTALLER: Final = b"imagespec\n"
 _SCHEMES: Final = ("purelib", "platlib", "headers", "scripts", "data")
 _ENTRY_POINT: Final = re.compile(r"(?P<module>[\w.]+)\s*:\s*(?P<object>[\w.]+)\s*(\[.*\])?")
+_COMPILED: Final = re.compile(r"(?P<folder>(.*/)?)__pycache__/(?P<stem>[^/.]+)\.[^/]*\.pyc")
 _SCRIPT_NAME: Final = re.compile(r"[^/\\\x00-\x1f]+")
 _SHEBANG: Final = re.compile(rb"#!python[w]?(?=[\s])")
 
@@ -105,8 +106,9 @@ def spread(members: list[Member], texts: Mapping[str, bytes], scheme: Scheme) ->
     files: dict[str, Placed] = {}
     hashes = _recorded(texts[record])
     lines: dict[str, tuple[str, str]] = {}
+    names = {member.name for member in members}
     for member in members:
-        if member.name == record:
+        if member.name == record or _is_compiled(member.name, names):
             continue
         placed = _placed(member, name, texts, scheme)
         files[placed.path] = placed
@@ -119,6 +121,12 @@ def spread(members: list[Member], texts: Mapping[str, bytes], scheme: Scheme) ->
     lines[written] = ("", "")
     files[written] = Placed(path=written, data=_record(lines, scheme))
     return Spread(files=tuple(files[path] for path in sorted(files)))
+
+
+def _is_compiled(name: str, names: set[str]) -> bool:
+    """Return whether a file is bytecode of a source beside it: it holds for the times of another machine."""
+    match = _COMPILED.fullmatch(name)
+    return match is not None and f"{match['folder']}{match['stem']}.py" in names
 
 
 def _placed(member: Member, name: str, texts: Mapping[str, bytes], scheme: Scheme) -> Placed:

@@ -238,7 +238,7 @@ class EnvironmentMaker:
             for one in entries:
                 writer.add(one.entry, one.data)
 
-        inputs = ["roots", [[list(map(_plain, one.entry)), one.data.hex()] for one in entries]]
+        inputs = ["roots", [[one.entry, one.data] for one in entries]]
         return self._layers.layer(title, inputs, write)
 
     def _packages(self, title: str, wheels: Sequence[LockedWheel], scheme: Scheme, owner: Owner) -> Layer:
@@ -274,8 +274,4 @@ def _pyc(member: Member) -> Placed:
 
 
 def _owner_key(owner: Owner) -> list[object]:
-    return [owner.uid, owner.gid, [list(map(_plain, entry)) for entry in owner.above]]
-
-
-def _plain(value: object) -> object:
-    return value.decode() if isinstance(value, bytes) else value
+    return [owner.uid, owner.gid, owner.above]

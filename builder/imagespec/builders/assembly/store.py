@@ -27,8 +27,9 @@ DEFAULT_LIMIT_BYTES: Final = 20 << 30
 
 
 def key_of(*parts: Any) -> str:
-    """Return the sha256, in hex, of plain values: the name of what is made from them."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    """Return the sha256, in hex, of plain values (bytes among them): the name of what is made from them."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=bytes.hex)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

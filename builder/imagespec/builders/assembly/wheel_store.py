@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["WheelStore"]
 
 _THREADS: Final = 4
+_CONNECTIONS: Final = 8
 _CONNECT_S: Final = 10.0
 _READ_S: Final = 60.0
 _CHUNK_BYTES: Final = 1 << 20
@@ -104,7 +105,7 @@ class WheelStore:
             retries = urllib3.Retry(total=3, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504))
             ca_certs = self._fetching.ca_bundle or None
             make = urllib3.PoolManager if not proxy else _through(proxy)
-            self._pools[proxy] = make(timeout=timeout, retries=retries, ca_certs=ca_certs, maxsize=_THREADS)
+            self._pools[proxy] = make(timeout=timeout, retries=retries, ca_certs=ca_certs, maxsize=_CONNECTIONS)
         return self._pools[proxy]
 
     def _headers(self, url: str) -> dict[str, str]:

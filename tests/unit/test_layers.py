@@ -17,13 +17,13 @@ ROWS: tuple[str, ...] = (
     "names",
     "oci plain_data fields spec",
     "snapshot plan builder_options planner environment_file poetry_lock project_file schema interchange requirements "
-    "locks closure gitignore dockerignore git_index data_file",
+    "locks closure gitignore dockerignore git_index data_file pruning",
     "dockerfile tarball deflate wheels wheels.*",
     "fingerprint record",
     "registry registry.api registry.hosts registry.answers registry.auth registry.referrers registry.wire "
     "builders builders.recorded builders.commands builders.progress",
     "ensure graph validator",
-    "content layouts links stat_cache walk work_tree workspace target_lock resources batch "
+    "content layouts links stat_cache walk work_tree workspace target_lock resources sightings revisions batch "
     "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http "
     "registry.copies registry.layout registry.many registry.mirrors registry.tokens registry.transport "
     "registry.facts ledger builders.instances "

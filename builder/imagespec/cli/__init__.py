@@ -16,6 +16,7 @@ from imagespec.cli.caching import cache
 from imagespec.cli.explaining import explain
 from imagespec.cli.helping import doctor, schema
 from imagespec.cli.looking import dockerfile, exists, plan, tag
+from imagespec.cli.pruning import prune
 from imagespec.cli.reporting import report
 from imagespec.cli.session import say
 from imagespec.cli.warming import warm
@@ -38,7 +39,7 @@ def cli() -> None:
     """
 
 
-for _command in (build, warm, report, plan, tag, exists, dockerfile, doctor, schema, explain, cache):
+for _command in (build, warm, prune, report, plan, tag, exists, dockerfile, doctor, schema, explain, cache):
     cli.add_command(_command)
 
 

@@ -145,8 +145,6 @@ class Run:
             try:
                 request = composition.request(target, builder=self._wishes.builder, is_forced=self._wishes.force)
             except ImageSpecError as error:
-                if len(self.targets) > 1:
-                    error.args = (f"{target.origin}: {error}",)
                 self.problems.append(error)
                 continue
             identified.append(target)

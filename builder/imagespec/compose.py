@@ -21,7 +21,7 @@ from imagespec.clients import Clients
 from imagespec.ensure import BuildRequest
 from imagespec.errors import SpecError
 from imagespec.events import Emit, discard
-from imagespec.identity import Identity, Target, identify
+from imagespec.identity import Identity, Target, identify, workspace_of
 from imagespec.ledger import Entry, Ledger
 from imagespec.names import Reference
 from imagespec.oci import canonical_json
@@ -31,9 +31,7 @@ from imagespec.registry import Registry
 from imagespec.registry.layout import LayoutRegistry
 from imagespec.settings import Settings
 from imagespec.spec import Declaration
-from imagespec.stat_cache import StatCache
 from imagespec.target_lock import TargetLocks
-from imagespec.workspace import Workspace
 
 __all__ = ["LABEL_FINGERPRINT", "LABEL_RECORD", "Composition", "dockerfile_template"]
 
@@ -60,8 +58,7 @@ class Composition(Clients):
         """``emit`` hears what the workspace warns of; ``cancellation`` stops builds that this run starts."""
         super().__init__(settings, cwd or os.getcwd())
         self.cancellation = cancellation or Cancellation()
-        cache = StatCache(str(settings.cache_dir / "stat")) if use_stat_cache else None
-        self.workspace = Workspace(cwd=self.cwd, stat_cache=cache, emit=emit)
+        self.workspace = workspace_of(settings, self.cwd, emit, use_stat_cache=use_stat_cache)
 
     def identify(self, target: Target) -> Identity:
         """Return plan, fingerprint and name, from the declaration and the disk alone."""

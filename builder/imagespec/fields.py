@@ -58,6 +58,10 @@ _SIGNED = re.compile(
     r"[?&](access_token|api_?key|auth|password|private_token|secret|sig|signature|token|x-amz-signature)=",
     re.IGNORECASE,
 )
+_SIMPLE_REQUIREMENT = re.compile(
+    r"(?P<name>[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)(?P<version>(==|>=)[0-9]+(\.[0-9]+)*)?"
+)
+_RUNS = re.compile(r"[-_.]+")
 _VCS_OR_URL = re.compile(r"(git|hg|bzr|svn)\+[a-z+]+://\S+|https?://\S+|file://\S+")
 _CREDENTIALS: Final = "holds credentials, which would end up in image history and logs"
 _SECRET_WAY_OUT: Final = "keep credentials out of URLs: mount them with pip_secret_mounts, for example a .netrc file"
@@ -185,6 +189,10 @@ def python_package(path: str, value: object) -> str:
         refuse(path, _CREDENTIALS, hint=_SECRET_WAY_OUT)
     if _VCS_OR_URL.fullmatch(line):
         return line
+    simple = _SIMPLE_REQUIREMENT.fullmatch(line)
+    if simple is not None:
+        # What packaging would say, without its import: most lines are a name, or a name at a version.
+        return f"{_RUNS.sub('-', simple['name']).lower()}{simple['version'] or ''}"
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 

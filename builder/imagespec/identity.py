@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from imagespec.errors import InputError, SpecError
+from imagespec.events import Emit, discard
 from imagespec.fingerprint import Fingerprint, fingerprint_of, tag_of
 from imagespec.names import Reference, Repository
 from imagespec.plan import BuildPlan, Parent
 from imagespec.planner import make_plan
+from imagespec.settings import Settings
 from imagespec.spec import Declaration
+from imagespec.stat_cache import StatCache
 from imagespec.workspace import Workspace
 
-__all__ = ["Identity", "Target", "identify"]
+__all__ = ["Identity", "Target", "identify", "workspace_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,12 @@ class Identity:
         return (
             f"{reference.repository.path.removeprefix('library/')}:{reference.tag}" if self.is_local else str(reference)
         )
+
+
+def workspace_of(settings: Settings, cwd: str, emit: Emit = discard, *, use_stat_cache: bool = True) -> Workspace:
+    """Return the workspace that the settings mean: which files are left out, which digests are remembered."""
+    cache = StatCache(str(settings.cache_dir / "stat")) if use_stat_cache and settings.uses_stat_cache else None
+    return Workspace(cwd=cwd, ignore=settings.ignore, stat_cache=cache, emit=emit)
 
 
 def identify(target: Target, workspace: Workspace) -> Identity:

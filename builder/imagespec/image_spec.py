@@ -7,14 +7,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from imagespec.clients import Clients
+import imagespec
 from imagespec.errors import ImageSpecError, SpecError
-from imagespec.identity import Identity, Target, identify
+from imagespec.identity import Identity, Target, identify, workspace_of
 from imagespec.planner import spec_id
 from imagespec.settings import Settings
 from imagespec.spec import Declaration
-from imagespec.stat_cache import StatCache
-from imagespec.workspace import Workspace
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -52,7 +50,10 @@ class ImageSpec(Declaration):
         settings = Settings.load()
         identity = self._identity(settings)
         try:
-            return Clients(settings, os.getcwd()).images_of(self, identity).resolve(identity.reference) is not None
+            return (
+                imagespec.Clients(settings, os.getcwd()).images_of(self, identity).resolve(identity.reference)
+                is not None
+            )
         except ImageSpecError:
             return None
 
@@ -84,5 +85,4 @@ class ImageSpec(Declaration):
 
     def _identity(self, settings: Settings | None = None) -> Identity:
         settings = settings or Settings.load()
-        workspace = Workspace(cwd=os.getcwd(), stat_cache=StatCache(str(settings.cache_dir / "stat")))
-        return identify(Target(declaration=self), workspace)
+        return identify(Target(declaration=self), workspace_of(settings, os.getcwd()))

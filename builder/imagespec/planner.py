@@ -328,12 +328,13 @@ def _selected(key: str, names: tuple[str, ...], lock: LockFiles | None) -> tuple
 
 def _copies(snapshot: Snapshot, workdir: str) -> tuple[CopyFiles, ...]:
     """One step for all trees: a path that two of them select is the later one's."""
+    if len(snapshot.trees) == 1:
+        (tree,) = snapshot.trees
+        return (CopyFiles(destination=workdir, entries=tree.entries),) if tree.entries else ()
     entries: dict[str, ContextEntry] = {}
     for tree in snapshot.trees:
         entries.update((entry.path, entry) for entry in tree.entries)
-    if len(snapshot.trees) > 1:
-        entries = _merged(entries)
-    kept = tuple(entry for _, entry in sorted(entries.items()))
+    kept = tuple(entry for _, entry in sorted(_merged(entries).items()))
     return (CopyFiles(destination=workdir, entries=kept),) if kept else ()
 
 

@@ -4,18 +4,19 @@ An environment variable goes before ``imagespec.toml``, which goes before ``[too
 The files are those of the nearest folder, from the current one upwards, that has one of them. Keys:
 
     store_dir, cache_dir, ca_bundle, docker_host, builder, python_mirror     texts
+    ignore                     which of gitignore, tracked, dockerignore, standard leave files out (list)
+    stat_cache                 whether digests of unchanged files are remembered (true, false)
     [registries."host:port"]   insecure (true, false), ca, mirrors (list), rewrite, concurrency
 
 Environment: IMAGESPEC_STORE, IMAGESPEC_CACHE, IMAGESPEC_CA_BUNDLE, IMAGESPEC_BUILDER, IMAGESPEC_MIRRORS
 (``docker.io=127.0.0.1:5000,…``), IMAGESPEC_REWRITE (the same form), IMAGESPEC_INSECURE (hosts, with commas),
-IMAGESPEC_CONCURRENCY, IMAGESPEC_PYTHON_MIRROR; beside them SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE,
-HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, DOCKER_CONFIG, DOCKER_HOST, REGISTRY_AUTH_FILE, XDG_*, NO_COLOR, CI and
-GITHUB_STEP_SUMMARY.
+IMAGESPEC_CONCURRENCY, IMAGESPEC_PYTHON_MIRROR, IMAGESPEC_IGNORE, IMAGESPEC_STAT_CACHE; beside them SSL_CERT_FILE,
+REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, DOCKER_CONFIG, DOCKER_HOST,
+REGISTRY_AUTH_FILE, XDG_*, NO_COLOR, CI and GITHUB_STEP_SUMMARY.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from imagespec.errors import InvalidReference, SettingsError
+from imagespec.ignore import DEFAULT as DEFAULT_IGNORE
+from imagespec.ignore import IgnoreRules
 from imagespec.names import Repository
 from imagespec.registry.hosts import Hosts, Mirror, Network, Proxies, RegistrySettings
 
@@ -35,7 +38,7 @@ else:
 __all__ = ["Settings"]
 
 _TEXTS: Final = ("store_dir", "cache_dir", "ca_bundle", "docker_host", "builder", "python_mirror")
-_KEYS: Final = (*_TEXTS, "registries")
+_KEYS: Final = (*_TEXTS, "ignore", "stat_cache", "registries")
 _REGISTRY_KEYS: Final = ("insecure", "ca", "mirrors", "rewrite", "concurrency")
 _CA_VARIABLES: Final = ("IMAGESPEC_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _MAX_CONCURRENCY: Final = 256
@@ -65,6 +68,8 @@ class Settings:
     no_color: bool = False
     ci: bool = False
     python_mirror: str = ""
+    ignore: IgnoreRules = DEFAULT_IGNORE
+    uses_stat_cache: bool = True
     image_id: str = ""
     import_limit_s: float = _IMPORT_LIMIT_S
     step_summary: Path | None = None
@@ -94,6 +99,8 @@ class Settings:
             ci=environ.get("CI", "").lower() not in ("", "0", "false"),
             step_summary=Path(text) if (text := environ.get("GITHUB_STEP_SUMMARY")) else None,
             python_mirror=environ.get("IMAGESPEC_PYTHON_MIRROR") or table.text("python_mirror"),
+            ignore=_ignore(environ, table),
+            uses_stat_cache=_stat_cache(environ, table),
             image_id=environ.get("_F_IMG_ID", ""),
             import_limit_s=_seconds(environ, "IMAGESPEC_IMPORT_LIMIT", _IMPORT_LIMIT_S),
             pushes_for_flyte=environ.get("FLYTE_PUSH_IMAGE_SPEC", "true").lower() in ("true", "1"),
@@ -160,6 +167,8 @@ def _toml(file: Path) -> dict[str, Any] | None:
 def _check_key(key: str, known: tuple[str, ...], where: str) -> None:
     if key in known:
         return
+    import difflib
+
     near = difflib.get_close_matches(key, known, n=1)
     raise SettingsError(
         f"{where} is not a setting",
@@ -174,6 +183,31 @@ def _path(environ: Mapping[str, str], variable: str, table: _Table, key: str) ->
         return Path(text)
     text = table.text(key)
     return table.folder / Path(text).expanduser() if text else None
+
+
+def _ignore(environ: Mapping[str, str], table: _Table) -> IgnoreRules:
+    """Return which rules leave files out: all of them, or the ones that are listed."""
+    rules = tuple(IgnoreRules.__dataclass_fields__)
+    if "IMAGESPEC_IGNORE" in environ:
+        where, listed = "IMAGESPEC_IGNORE", list(_listed(environ, "IMAGESPEC_IGNORE"))
+    elif "ignore" in table.values:
+        where, listed = "ignore", table.values["ignore"]
+    else:
+        return DEFAULT_IGNORE
+    if not isinstance(listed, list):
+        raise SettingsError(f"{table.origin['ignore']}: ignore is not a list", variable="ignore")
+    for name in listed:
+        _check_key(str(name), rules, f"{where}: {name}")
+    return IgnoreRules(**{rule: rule in listed for rule in rules})
+
+
+def _stat_cache(environ: Mapping[str, str], table: _Table) -> bool:
+    if text := environ.get("IMAGESPEC_STAT_CACHE"):
+        return text.lower() not in ("0", "false", "no", "off")
+    value = table.values.get("stat_cache", True)
+    if not isinstance(value, bool):
+        raise SettingsError(f"{table.origin['stat_cache']}: stat_cache is not true or false", variable="stat_cache")
+    return value
 
 
 def _seconds(environ: Mapping[str, str], variable: str, default: float) -> float:

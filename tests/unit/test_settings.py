@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from imagespec.errors import SettingsError
+from imagespec.ignore import IgnoreRules
 from imagespec.names import Reference
 from imagespec.registry.hosts import Mirror
 from imagespec.settings import Settings
@@ -182,3 +183,17 @@ def test_other_variables(tmp_path: Path) -> None:
     assert settings.no_color
     assert settings.ci
     assert not _load(tmp_path, CI="false", NO_COLOR="").ci
+
+
+def test_the_rules_that_leave_files_out_are_chosen(tmp_path: Path) -> None:
+    (tmp_path / "imagespec.toml").write_text('ignore = ["dockerignore"]\nstat_cache = false\n')
+    of_file = Settings.load({"HOME": "/h"}, tmp_path)
+    assert of_file.ignore == IgnoreRules(gitignore=False, tracked=False, standard=False)
+    assert not of_file.uses_stat_cache
+    changed = {"HOME": "/h", "IMAGESPEC_IGNORE": "gitignore, standard", "IMAGESPEC_STAT_CACHE": "1"}
+    of_environment = Settings.load(changed, tmp_path)
+    assert of_environment.ignore == IgnoreRules(tracked=False, dockerignore=False)
+    assert of_environment.uses_stat_cache
+    with pytest.raises(SettingsError, match="IMAGESPEC_IGNORE: gitignor is not a setting") as caught:
+        Settings.load({"HOME": "/h", "IMAGESPEC_IGNORE": "gitignor"}, tmp_path)
+    assert caught.value.hint == "did you mean gitignore?"

@@ -174,7 +174,10 @@ def _variable(path: str, value: object) -> str:
 
 
 def _ssh(path: str, value: object) -> tuple[str, ...]:
-    for agent in _lines(path, value):
+    agents = _lines(path, value)
+    if len(agents) > 1:
+        raise SpecError(f"{path}: only one can be given", path=path, hint="add the keys to one agent")
+    for agent in agents:
         if _SSH.fullmatch(agent) is None:
             raise SpecError(f"{path}: is not id or id=path", path=path, hint='for example ["default"]')
-    return _lines(path, value)
+    return agents

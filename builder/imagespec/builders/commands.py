@@ -117,7 +117,7 @@ def context_texts(plan: BuildPlan) -> tuple[TextFile, ...]:
             texts.extend(TextFile(path=f"{folder}/{file.path}", data=file.data) for file in locked)
         elif isinstance(step, RunCommand) and command_file(step):
             texts.append(TextFile(path=f"{folder}/{command_file(step)}", data=_text([step.command])))
-    return tuple(texts)
+    return tuple(dict.fromkeys(texts))
 
 
 def environment_script(options: BuildOptions) -> str:

@@ -54,7 +54,7 @@ class ProgressDecoder:
         self._started: set[str] = set()
         self._finished: set[str] = set()
         self._tails: dict[str, deque[str]] = {}
-        self._partial: dict[str, str] = {}
+        self._partial: dict[str, bytes] = {}
         self._errors: dict[str, str] = {}
         self._plain: list[str] = []
 
@@ -69,7 +69,8 @@ class ProgressDecoder:
         for vertex, error in self._errors.items():
             if "context canceled" in error:
                 continue
-            tail = tuple(self._tails.get(vertex, ()))
+            unfinished = _shown(self._partial[vertex]) if vertex in self._partial else ""
+            tail = (*self._tails.get(vertex, ()), *([unfinished] if unfinished else ()))[-LOG_TAIL_LINES:]
             exit_code = _EXIT_CODE.search(error)
             return FailedStep(
                 title=self._titles.get(vertex, ""),
@@ -117,6 +118,8 @@ class ProgressDecoder:
             yield StepStarted(step=step, title=title)
         if vertex.get("completed") and step not in self._finished:
             self._finished.add(step)
+            if step in self._partial:
+                yield self._line(step, self._partial.pop(step))
             duration_s = _seconds(vertex.get("started"), vertex.get("completed"))
             yield StepFinished(
                 step=step, title=title, duration_s=duration_s, cached=bool(vertex.get("cached")), error=error
@@ -140,16 +143,22 @@ class ProgressDecoder:
 
     def _log(self, log: Mapping[str, Any]) -> Iterator[Event]:
         step = str(log.get("vertex"))
-        text = self._partial.pop(step, "") + base64.b64decode(log.get("data") or "").decode(errors="replace")
-        *lines, rest = text.split("\n")
+        # Bytes, since a character may be cut in two as well as a line.
+        *lines, rest = (self._partial.pop(step, b"") + base64.b64decode(log.get("data") or "")).split(b"\n")
         if rest:
             self._partial[step] = rest
-        tail = self._tails.setdefault(step, deque(maxlen=LOG_TAIL_LINES))
         for line in lines:
-            # A carriage return redraws the line: what a terminal would show last is what counts.
-            shown = line.rstrip("\r").rsplit("\r", 1)[-1]
-            tail.append(shown)
-            yield StepLog(step=step, text=shown)
+            yield self._line(step, line)
+
+    def _line(self, step: str, line: bytes) -> StepLog:
+        text = _shown(line)
+        self._tails.setdefault(step, deque(maxlen=LOG_TAIL_LINES)).append(text)
+        return StepLog(step=step, text=text)
+
+
+def _shown(line: bytes) -> str:
+    """Return what a terminal would show of a line: a carriage return redraws it."""
+    return line.decode(errors="replace").rstrip("\r").rsplit("\r", 1)[-1]
 
 
 def _seconds(started: object, completed: object) -> float:

@@ -9,7 +9,7 @@ from typing import TextIO
 from imagespec.errors import BuildFailed, ImageSpecError, ImportFailed
 from imagespec.events import Emit
 from imagespec.report.live import LiveReport
-from imagespec.report.plain import PlainReport
+from imagespec.report.plain import PlainReport, printable
 
 __all__ = ["LiveReport", "PlainReport", "error_lines", "reporting"]
 
@@ -17,7 +17,7 @@ __all__ = ["LiveReport", "PlainReport", "error_lines", "reporting"]
 def error_lines(error: ImageSpecError) -> Iterator[str]:
     """Yield what to tell a person about an error: the last output or the user's traceback, the message, the way out."""
     if isinstance(error, BuildFailed):
-        yield from (f"  | {line}" for line in error.log_tail)
+        yield from (f"  | {printable(line)}" for line in error.log_tail)
     if isinstance(error, ImportFailed):
         yield from (f"  | {line}" for line in error.traceback)
     yield f"error: {error}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import TextIO
 
@@ -10,6 +11,8 @@ from imagespec.events import Event, ImageChanged, ImageState, InImage, StepFinis
 __all__ = ["PlainReport", "line_of", "printable", "short_name"]
 
 _TAG_SHOWN = 11
+# Control sequences (ECMA-48, 5.4): colours, and what moves the cursor.
+_STYLE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 class PlainReport:
@@ -51,21 +54,22 @@ def line_of(event: Event) -> str:
     """Return the line for an event inside one image's build, "" when it has none."""
     match event:
         case StepStarted(title=title):
-            return f"-> {title}"
+            return f"-> {printable(title)}"
         case StepLog(text=text):
             return f"   {printable(text)}" if text.strip() else ""
         case StepFinished(title=title, error=error) if error:
-            return f"!! {title}"
+            return f"!! {printable(title)}"
         case StepFinished(title=title, cached=cached, duration_s=duration_s):
-            return f"ok {title}, {'cached' if cached else f'{duration_s:.1f} s'}"
+            return f"ok {printable(title)}, {'cached' if cached else f'{duration_s:.1f} s'}"
         case Warned(message=message, hint=hint):
-            return f"warning: {message}" + (f" ({hint})" if hint else "")
+            return printable(f"warning: {message}" + (f" ({hint})" if hint else ""))
         case _:
             return ""
 
 
 def printable(text: str) -> str:
     """Return a line that a build printed, without the control characters that could redraw a terminal."""
+    text = _STYLE.sub("", text)
     return "".join(character for character in text if character.isprintable() or character == "\t")
 
 

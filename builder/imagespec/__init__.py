@@ -9,16 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imagespec.clients import Clients as Clients
     from imagespec.errors import ImageSpecError
     from imagespec.image_spec import ImageSpec
     from imagespec.spec import CopyFileDetection
 
 __all__ = ["CopyFileDetection", "ImageSpec", "ImageSpecError"]
 
-# Beside the public names, what the package itself asks for only when it is needed.
 _HOMES = {
-    "Clients": "imagespec.clients",
     "CopyFileDetection": "imagespec.spec",
     "ImageSpec": "imagespec.image_spec",
     "ImageSpecError": "imagespec.errors",

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import imagespec
+from imagespec.clients import Clients
 from imagespec.errors import ImageSpecError, SpecError
 from imagespec.identity import Identity, Target, identify, workspace_of
 from imagespec.planner import spec_id

@@ -50,10 +50,7 @@ class ImageSpec(Declaration):
         settings = Settings.load()
         identity = self._identity(settings)
         try:
-            return (
-                imagespec.Clients(settings, os.getcwd()).images_of(self, identity).resolve(identity.reference)
-                is not None
-            )
+            return Clients(settings, os.getcwd()).images_of(self, identity).resolve(identity.reference) is not None
         except ImageSpecError:
             return None
 

@@ -12,7 +12,9 @@ import click
 from imagespec.cli import options
 from imagespec.cli.existence import look_ups
 from imagespec.cli.listing import file_lines
-from imagespec.cli.session import composed, loaded
+from imagespec.cli.overview import drawing, overview, table
+from imagespec.cli.session import composed, loaded, raise_problems
+from imagespec.cli.session import found as named
 from imagespec.compose import Composition, dockerfile_template
 from imagespec.dockerfile import render, title_of
 from imagespec.errors import ImageSpecError
@@ -32,20 +34,36 @@ ABSENT: Final = 1
 @options.registry
 @options.builder
 @click.option("--offline", is_flag=True, help="Ask no registry and no engine whether the image exists.")
+@click.option("--graph", type=click.Choice(["mermaid", "svg"]), help="Draw which image is based on which.")
 @click.option("--files", is_flag=True, help="List what would be copied, largest first, and what looks unwanted.")
 @options.no_stat_cache
 @options.format
 def plan(
-    target: tuple[str, ...], registry: str, builder: str, offline: bool, files: bool, no_stat_cache: bool, form: str
+    target: tuple[str, ...],
+    registry: str,
+    builder: str,
+    offline: bool,
+    graph: str | None,
+    files: bool,
+    no_stat_cache: bool,
+    form: str,
 ) -> None:
-    """Show what would be built, and why; nothing is built or written."""
-    composition = composed(Settings.load(), PlainReport(sys.stderr), no_stat_cache)
-    for found in loaded(target, registry):
+    """Show what would be built, and why; nothing is built or written. Several images are shown as a table."""
+    settings = Settings.load()
+    composition = composed(settings, PlainReport(sys.stderr), no_stat_cache)
+    findings = named(target, settings, registry)
+    if graph or (len(findings.targets) > 1 and form == "text" and not files):
+        rows = overview(composition, findings.targets, builder, offline=offline)
+        click.echo(drawing(rows, graph) if graph else "\n".join(table(rows)))
+        raise_problems(findings)
+        return
+    for found in findings.targets:
         if files:
             click.echo("\n".join(file_lines(composition.identify(found).plan)))
             continue
         record = _plan_record(composition, found, builder, offline)
         click.echo(json.dumps(record) if form == "json" else _plan_text(record))
+    raise_problems(findings)
 
 
 @click.command(epilog="Example: imagespec tag image.yaml --short")

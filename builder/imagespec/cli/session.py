@@ -20,7 +20,7 @@ from imagespec.report import error_lines
 from imagespec.settings import Settings
 from imagespec.targets import Findings
 
-__all__ = ["composed", "found", "loaded", "say", "stoppable"]
+__all__ = ["composed", "found", "loaded", "raise_problems", "say", "stoppable"]
 
 
 def say(line: str) -> None:
@@ -48,6 +48,11 @@ def loaded(names: tuple[str, ...], registry: str = "") -> Iterator[Target]:
     """Yield the specs that the command line names; after them, raise the first problem of those that have none."""
     findings = found(names, Settings.load(), registry)
     yield from findings.targets
+    raise_problems(findings)
+
+
+def raise_problems(findings: Findings) -> None:
+    """Raise the first problem of what was named, after having said the others; return when there is none."""
     for problem in findings.problems[1:]:
         for line in error_lines(problem):
             say(line)

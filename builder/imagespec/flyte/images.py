@@ -158,13 +158,15 @@ class Images:
                 image.is_forced = False
 
     def _request(self, image: Image) -> BuildRequest:
-        request = self._run.request(image.target)
+        request = self._run.request(image.target, is_forced=image.is_forced)
         return request if self.settings.pushes_for_flyte else self._kept_local(request)
 
     def _kept_local(self, request: BuildRequest) -> BuildRequest:
+        run = self._run
         return replace(
             request,
-            images=self._run.local_images,
+            images=run.local_images,
+            builder=run.builder(run.settings.builder, run.registry, is_loading=True),
             options=replace(request.options, load=True),
             parent=self._kept_local(request.parent) if request.parent else None,
             registry=None,

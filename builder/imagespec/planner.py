@@ -287,6 +287,8 @@ def _packages(
 ) -> PythonPackages | None:
     listed, required = tuple(declaration.packages or ()), snapshot.requirements
     if not listed and required is None:
+        _selected("extras", what.extras, None)
+        _selected("groups", what.groups, None)
         return None
     if isinstance(required, LockFiles) and required.kind == ENVIRONMENT_FILE:
         required_lines, lock = environment_file.parse(required).pip, None

@@ -1,0 +1,75 @@
+"""The layer cache in a registry, and what layers are compressed with."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.integration.conftest import Command
+
+pytestmark = pytest.mark.integration
+
+ACCEPT = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
+
+
+def read(reference: str, kind: str, digest: str) -> bytes:
+    host, _, path = reference.partition("@")[0].rpartition(":")[0].partition("/")
+    with urlopen(Request(f"http://{host}/v2/{path}/{kind}/{digest}", headers={"Accept": ACCEPT}), timeout=30) as answer:
+        data: bytes = answer.read()
+    return data
+
+
+def layers(reference: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(read(reference, "manifests", reference.partition("@")[2]))["layers"]
+    return found
+
+
+def build(imagespec: Command, folder: Path, **options: Any) -> tuple[str, str]:
+    spec = {
+        "name": "cached",
+        "registry": imagespec.registry,
+        "builder": "buildkit",
+        "base_image": "python:3.11-slim-bookworm",
+        "commands": [options.pop("command", "echo done > /done")],
+        "builder_options": options,
+    }
+    (folder / "image.yaml").write_text(json.dumps(spec))
+    done = imagespec("build", "image.yaml", "--force", cwd=folder)
+    return done.stdout.strip(), done.stderr
+
+
+def test_layers_are_compressed_fast_unless_told_otherwise(shared_imagespec: Command, tmp_path: Path) -> None:
+    """A gzip header says 4 in its XFL byte for the fastest level (RFC 1952, section 2.3.1)."""
+    unique = f"echo {uuid.uuid4()} > /one"
+    reference, _ = build(shared_imagespec, tmp_path, command=unique)
+    last = layers(reference)[-1]
+    assert last["mediaType"].endswith("tar+gzip")
+    data = read(reference, "blobs", last["digest"])
+    assert b"one" in gzip.decompress(data)
+    assert data[8] == 4
+    for compression, ending in (("zstd", "tar+zstd"), ("uncompressed", "layer.v1.tar")):
+        unique = f"echo {uuid.uuid4()} > /one"
+        reference, _ = build(shared_imagespec, tmp_path, command=unique, compression=compression)
+        assert layers(reference)[-1]["mediaType"].endswith(ending)
+
+
+def test_the_layer_cache_goes_to_the_registry_and_comes_from_it(shared_imagespec: Command, tmp_path: Path) -> None:
+    where = f"{shared_imagespec.registry}/layers:main"
+    unique = f"echo {uuid.uuid4()} > /one"
+    cache = {"cache_to": f"type=registry,ref={where},mode=max", "cache_from": [f"type=registry,ref={where}"]}
+    _, said = build(shared_imagespec, tmp_path, command=unique, **cache)
+    assert "exporting cache to registry" in said
+    index = json.loads(read(f"{where}@", "manifests", "main"))
+    stored = [one for one in index["manifests"] if one["mediaType"].endswith("tar+gzip")]
+    assert len(stored) >= 3, "mode=max keeps the layers of every step"
+    config = [one for one in index["manifests"] if "cacheconfig" in one["mediaType"]]
+    assert len(config) == 1
+    _, said = build(shared_imagespec, tmp_path, command=unique, cache_from=cache["cache_from"])
+    assert "importing cache manifest from" in said
+    assert "cached" in said

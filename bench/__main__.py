@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PARTS = ("fingerprint", "registry")
+PARTS = ("fingerprint", "registry", "build")
 
 
 def main() -> None:

@@ -137,13 +137,14 @@ class DaemonlessBuilder:
         Raise Unsupported for sources that a layer cannot hold.
         """
         kept = environment_reference(plan, target)
-        if kept is None or self._registry.resolve(kept) is None:
+        bases = self._bases.find(self._registry, kept, plan.platforms) if kept is not None else {}
+        if not bases:
             return None
         for step in plan.steps:
             if isinstance(step, CopyFiles):
                 check_sources(step)
         with self._work(options) as work:
-            return work.build_code(plan, files, kept, target, emit)
+            return work.build_code(plan, files, bases, target, emit)
 
     def resolved(self, plan: BuildPlan, options: BuildOptions) -> dict[Platform, tuple[LockedWheel, ...]]:
         """Return the wheels that the plan's environment would be made of; nothing is written but caches."""
@@ -231,11 +232,12 @@ class _Work:
                 self._push(uploader, kept, environment, emit)
             return self._push(uploader, target, images, emit)
 
-    def build_code(self, plan: BuildPlan, files: Files, kept: Reference, target: Reference, emit: Emit) -> Descriptor:
+    def build_code(
+        self, plan: BuildPlan, files: Files, bases: dict[Platform, Image], target: Reference, emit: Emit
+    ) -> Descriptor:
         """Build the code over an environment that is in the registry, whoever made it."""
         # The environment's own PATH leads with the plan's folders already.
         plan = replace(plan, config=replace(plan.config, path=()))
-        bases = self.bases.read_from(self.registry, kept, plan.platforms)
         workdir = plan.config.workdir.strip("/")
         layers = {}
         for platform, base in bases.items():

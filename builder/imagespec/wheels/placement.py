@@ -7,8 +7,6 @@ the entry points specification (console scripts). Paths here are relative to the
 from __future__ import annotations
 
 import base64
-import configparser
-import csv
 import hashlib
 import io
 import posixpath
@@ -179,6 +177,8 @@ def _added(info: str, texts: Mapping[str, bytes], scheme: Scheme) -> list[Placed
 
 
 def _scripts(text: str, info: str) -> dict[str, str]:
+    import configparser
+
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # names are case-sensitive
     try:
@@ -191,6 +191,8 @@ def _scripts(text: str, info: str) -> dict[str, str]:
 
 def _recorded(text: bytes) -> dict[str, tuple[str, str]]:
     """Return hash and size by path, as the wheel's RECORD has them."""
+    import csv
+
     rows = csv.reader(io.StringIO(text.decode("utf-8")))
     return {row[0]: (row[1], row[2]) for row in rows if len(row) >= 3}
 
@@ -202,6 +204,8 @@ def _line(data: bytes) -> tuple[str, str]:
 
 def _record(lines: Mapping[str, tuple[str, str]], scheme: Scheme) -> bytes:
     """Return the RECORD of what is installed: paths relative to site-packages, sorted."""
+    import csv
+
     site = scheme.site_packages + "/"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

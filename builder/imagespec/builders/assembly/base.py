@@ -62,19 +62,20 @@ class BaseReader:
     def read(self, plan: BuildPlan, options: BuildOptions) -> dict[Platform, Image]:
         """Return the base for every platform of the plan; raise InputMissing, WrongPlatform or RegistryError."""
         registry, reference = self._bound(plan, options)
-        return self.read_from(registry, reference, plan.platforms)
-
-    def read_from(
-        self, registry: Registry, reference: Reference, platforms: tuple[Platform, ...]
-    ) -> dict[Platform, Image]:
-        """Return the image for every platform; raise InputMissing when it is not there, WrongPlatform."""
-        manifest = self._manifest(registry, reference)
-        if manifest is None:
+        images = self.find(registry, reference, plan.platforms)
+        if not images:
             raise InputMissing(
                 f"base_image: {reference} is not there",
                 path="base_image",
                 hint="check its name, or the mirror that should have it",
             )
+        return images
+
+    def find(self, registry: Registry, reference: Reference, platforms: tuple[Platform, ...]) -> dict[Platform, Image]:
+        """Return the image for every platform, {} when it is not there; raise WrongPlatform or RegistryError."""
+        manifest = self._manifest(registry, reference)
+        if manifest is None:
+            return {}
         images = {one: self._of_platform(registry, reference, manifest, one) for one in platforms}
         for image in images.values():
             if image.run_time.get("OnBuild"):

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from imagespec.builders.assembly.store import Store, key_of
+from imagespec.builders.assembly.workers import Workers
 from imagespec.errors import BuildFailed
 from imagespec.wheels.lock import LockedWheel
 from imagespec.wheels.placement import Placed
@@ -81,6 +81,8 @@ def _identity(path: str) -> list[int] | None:
 
 
 def _uv_finds(minor: str) -> str:
+    import subprocess
+
     import uv
 
     words = [os.fsdecode(uv.find_uv_bin()), "python", "find", "--no-project", "--no-python-downloads", "--offline"]
@@ -89,6 +91,8 @@ def _uv_finds(minor: str) -> str:
 
 
 def _asked(path: str) -> Compiler | None:
+    import subprocess
+
     try:
         done = subprocess.run([path, "-I", "-S", "-c", _ASK], capture_output=True, text=True, timeout=60, check=False)
         executable, version, implementation = json.loads(done.stdout)
@@ -114,10 +118,20 @@ class BytecodeStore:
 
     def make(self, jobs: Sequence[Job], site_packages: str) -> list[Path]:
         """Return an archive per wheel, whose members are named by their paths in the image; raise BuildFailed."""
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            return list(pool.map(lambda job: self._one(job, site_packages), jobs))
+        made: dict[int, Path] = {}
+
+        def compile_one(number: int, job: Job) -> None:
+            made[number] = self._one(job, site_packages)
+
+        with Workers(os.cpu_count() or 1) as workers:
+            for number, job in enumerate(jobs):
+                workers.submit(partial(compile_one, number, job))
+            workers.wait()
+        return [made[number] for number in sorted(made)]
 
     def _one(self, job: Job, site_packages: str) -> Path:
+        import subprocess
+
         wheel, path, placed = job
         key = self.key(wheel, site_packages)
         found = self._store.find("bytecode", key)

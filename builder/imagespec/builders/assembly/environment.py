@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +27,7 @@ from imagespec.builders.assembly.wheel_layers import (
     write_files,
 )
 from imagespec.builders.assembly.wheel_store import WheelStore
+from imagespec.builders.assembly.workers import Workers
 from imagespec.oci import Platform
 from imagespec.plan import Account, BuildPlan, PythonEnvironment, PythonPackages
 from imagespec.tarball import TarEntry
@@ -194,15 +194,18 @@ class EnvironmentMaker:
         ``compiler`` None leaves bytecode out.
         """
 
-        def finished(task: Callable[[], Layer]) -> Layer:
-            layer = task()
-            done(layer)
-            return layer
+        made: dict[int, Layer] = {}
 
-        tasks = self._tasks(environment, account, compiler)
+        def finish(number: int, task: Callable[[], Layer]) -> None:
+            made[number] = task()
+            done(made[number])
+
         fetching = bool(self._wheels.missing(environment.wheels))
-        with ThreadPoolExecutor(max(os.cpu_count() or 1, _FETCHING_THREADS if fetching else 1)) as pool:
-            return list(pool.map(finished, tasks))
+        with Workers(max(os.cpu_count() or 1, _FETCHING_THREADS if fetching else 1)) as workers:
+            for number, task in enumerate(self._tasks(environment, account, compiler)):
+                workers.submit(partial(finish, number, task))
+            workers.wait()
+        return [made[number] for number in sorted(made)]
 
     def _tasks(
         self, environment: Environment, account: Account, compiler: Compiler | None

@@ -6,19 +6,20 @@ Source: OCI Image Specification, ``layer.md`` (changesets, whiteouts, opaque whi
 from __future__ import annotations
 
 import base64
-import gzip
 import posixpath
 import re
-import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 from imagespec.builders.assembly.base import Image
 from imagespec.builders.assembly.store import Store
 from imagespec.errors import IntegrityError, Unsupported
 from imagespec.oci import Descriptor
 from imagespec.tarball import FILE, FOLDER, LINK
+
+if TYPE_CHECKING:
+    import tarfile
 
 __all__ = ["FileSystem", "Node", "read_file_system", "read_files"]
 
@@ -36,7 +37,6 @@ _GLIBC: Final = re.compile(r"(?:.*/)?libc(?:\.so\.6|-2\.\d+\.so)")
 _GLIBC_VERSION: Final = re.compile(rb"GNU C Library [^\n]*? version (\d+\.\d+)")
 _MUSL: Final = re.compile(r"(?:.*/)?ld-musl-[^/]*\.so\.1")
 _MUSL_VERSION: Final = re.compile(rb"\x00(1\.\d+\.\d+)\x00")
-_KINDS: Final = {tarfile.SYMTYPE: LINK, tarfile.DIRTYPE: FOLDER}
 
 
 class Node(NamedTuple):
@@ -144,7 +144,7 @@ def _index(found: dict[str, Any], member: tarfile.TarInfo, archive: tarfile.TarF
     elif name.startswith(_WHITEOUT):
         found["removed"].append(f"{folder}/{name[len(_WHITEOUT) :]}" if folder else name[len(_WHITEOUT) :])
     else:
-        kind = _KINDS.get(member.type, FILE).decode()
+        kind = (member.type if member.type in (LINK, FOLDER) else FILE).decode()
         found["entries"].append([path, kind, member.mode & 0o7777, member.uid, member.gid, member.linkname])
         if member.isreg():
             _look_into(found, path, member, archive)
@@ -187,6 +187,8 @@ def read_files(image: Image, files: FileSystem, wanted: dict[str, Node]) -> dict
 @contextmanager
 def _opened(image: Image, layer: Descriptor) -> Iterator[tarfile.TarFile]:
     """Give the layer's archive; at the end the blob is read to its own end, where its digest is checked."""
+    import tarfile
+
     with image.registry.read_blob(image.repository, layer.digest) as blob:
         try:
             with _unpacked(blob, layer) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
@@ -201,6 +203,8 @@ def _opened(image: Image, layer: Descriptor) -> Iterator[tarfile.TarFile]:
 
 def _unpacked(blob: BinaryIO, layer: Descriptor) -> Any:
     if layer.media_type.endswith("gzip"):
+        import gzip
+
         return gzip.GzipFile(fileobj=blob, mode="rb")
     if layer.media_type.endswith("zstd"):
         return _unpacked_zstd(blob)

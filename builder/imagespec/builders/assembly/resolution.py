@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from imagespec.builders.assembly.store import Store, key_of
 from imagespec.errors import BuildFailed, SpecError, Unsupported
 from imagespec.plan import PythonPackages
 from imagespec.wheels.arguments import Understood, understood
 from imagespec.wheels.lock import LockedWheel, Target, chosen, normalized
+
+if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
 
 __all__ = ["Fetching", "Resolver", "check_packages"]
 
@@ -127,7 +128,7 @@ class Resolver:
     def _exported(self, step: PythonPackages) -> Mapping[str, Any]:
         words = [word for extra in step.extras for word in ("--extra", extra)]
         words += [word for group in step.groups for word in ("--group", group)]
-        with tempfile.TemporaryDirectory(prefix="imagespec-lock-") as folder:
+        with _work_folder() as folder:
             work = Path(folder)
             _write_files(work, step)
             output = work / "pylock.imagespec.toml"
@@ -146,7 +147,7 @@ class Resolver:
         refresh: bool,
     ) -> Mapping[str, Any]:
         """Return what uv resolves, as a parsed pylock."""
-        with tempfile.TemporaryDirectory(prefix="imagespec-lock-") as folder:
+        with _work_folder() as folder:
             work = Path(folder)
             source = _write_sources(work, step, installed)
             output = work / "pylock.imagespec.toml"
@@ -172,6 +173,8 @@ class Resolver:
 
     def _run(self, attempts: list[list[str]], work: Path) -> None:
         """Run the first command that succeeds; raise what the last one says."""
+        import subprocess
+
         for command in attempts:
             done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=_TIME_LIMIT_S, check=False)
             if done.returncode == 0:
@@ -196,6 +199,13 @@ def _write_sources(work: Path, step: PythonPackages, installed: Mapping[str, str
         (work / "constraints.txt").write_text("".join(f"{line}\n" for line in constraints), encoding="utf-8")
         words += ["--constraints", "constraints.txt"]
     return words
+
+
+def _work_folder() -> TemporaryDirectory[str]:
+    """Return a folder of uv's own: the user's index settings count, those of a project around us do not."""
+    import tempfile
+
+    return tempfile.TemporaryDirectory(prefix="imagespec-lock-")
 
 
 def _write_files(work: Path, step: PythonPackages) -> None:

@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -129,6 +128,8 @@ class Store:
     def close(self) -> None:
         """Remove this process's folder."""
         if self._work is not None:
+            import shutil
+
             shutil.rmtree(self._work, ignore_errors=True)
             os.close(self._work_lock)
             self._work = None
@@ -170,6 +171,8 @@ def _own_folder(parent: Path) -> tuple[Path, int]:
 
 
 def _remove_abandoned(parent: Path) -> None:
+    import shutil
+
     for folder in parent.iterdir():
         try:
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)

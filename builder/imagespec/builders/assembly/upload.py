@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 from imagespec.builders.assembly.base import Image
 from imagespec.builders.assembly.layers import Layer
 from imagespec.builders.assembly.store import Store, key_of
+from imagespec.builders.assembly.workers import Workers
 from imagespec.events import BytesMoved, Emit
 from imagespec.names import Reference, Repository
 from imagespec.oci import OCI_CONFIG, Descriptor, Manifest, Platform, digest_of
@@ -59,14 +59,15 @@ class Uploader:
         self._emit = emit
         self._lock = threading.Lock()
         self._moved_bytes = 0
-        self._pool = ThreadPoolExecutor(_THREADS)
-        self._sent: dict[str, Future[None]] = {}
+        self._workers = Workers(_THREADS)
+        self._sent: set[str] = set()
 
     def __enter__(self) -> Uploader:
+        self._workers.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._workers.__exit__(kind)
 
     def send_base(self, base: Image) -> None:
         """Begin to bring the base's layers to the repository: not at all, by mounts, or blob by blob."""
@@ -85,8 +86,7 @@ class Uploader:
             for layer in image.layers:
                 self.send_layer(layer)
             self._send(manifest.config, _bound(self._blob, manifest.config, _bytes_of(image.config)))
-        for future in list(self._sent.values()):
-            future.result()
+        self._workers.wait()
         if len(images) == 1:
             return self._registry.write_manifest(target, manifests[0])
         for manifest in manifests:
@@ -101,7 +101,8 @@ class Uploader:
         name = str(descriptor.digest)
         with self._lock:
             if name not in self._sent:
-                self._sent[name] = self._pool.submit(task)
+                self._sent.add(name)
+                self._workers.submit(task)
 
     def _base_layer(self, base: Image, layer: Descriptor) -> None:
         here, there = self._repository, base.repository

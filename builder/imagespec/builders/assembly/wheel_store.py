@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import netrc
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["WheelStore"]
 
-_THREADS: Final = 4
 _CONNECTIONS: Final = 8
 _CONNECT_S: Final = 10.0
 _READ_S: Final = 60.0
@@ -46,12 +43,6 @@ class WheelStore:
         """Return the wheel's file, fetched if it is not here; raise BuildFailed or IntegrityError."""
         found = self._store.find("wheels", wheel.sha256)
         return found or self._fetched(wheel)
-
-    def fetch(self, wheels: tuple[LockedWheel, ...], done: Callable[[LockedWheel], None]) -> None:
-        """Fetch wheels side by side, telling ``done`` of each; raise what the first one raises."""
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for wheel, _ in zip(wheels, pool.map(self.path, wheels), strict=True):
-                done(wheel)
 
     def close(self) -> None:
         """Close connections."""
@@ -111,6 +102,8 @@ class WheelStore:
     def _headers(self, url: str) -> dict[str, str]:
         if not self._fetching.netrc:
             return {}
+        import netrc
+
         import urllib3
 
         try:

@@ -56,8 +56,8 @@ class BuildRequest:
     @property
     def name(self) -> str:
         """The image's name as people write it: local images without the registry that Docker would fill in."""
-        path, tag = self.reference.repository.path.removeprefix("library/"), self.reference.tag
-        return str(self.reference) if self.registry is not None or not self.options.load else f"{path}:{tag}"
+        is_local = self.registry is None and self.options.load
+        return self.reference.familiar if is_local else str(self.reference)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ def build_absent(
     immutable, or stand for other bytes now): that is the result. Otherwise raise what the builder raised.
     """
     started = clock()
-    options = request.options if base is None else replace(request.options, base=base)
+    options = request.options if base is None else replace(request.options, base=_found_again(request, base))
     request.builder.prepare(request.plan, options)
     if options.cancellation.cancelled:
         raise Cancelled("build: stopped before it began")
@@ -133,6 +133,12 @@ def build_absent(
         return result_of(request, other, Outcome.REUSED, "another build made it meanwhile", timings)
     timings = (*spent, ("prepare", prepared - started), ("build", clock() - prepared))
     return result_of(request, built, Outcome.BUILT, reason, timings)
+
+
+def _found_again(request: BuildRequest, base: Reference) -> Reference:
+    """Return the reference under which a builder finds the parent: an engine knows its own images by tag alone."""
+    is_local = request.parent is not None and request.parent.options.load
+    return base.with_tag(base.tag) if is_local and base.tag else base
 
 
 def _made_elsewhere(request: BuildRequest) -> Descriptor | None:

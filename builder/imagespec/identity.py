@@ -43,10 +43,7 @@ class Identity:
     @property
     def name(self) -> str:
         """The image's name as people write it: local images without the registry that Docker would fill in."""
-        reference = self.reference
-        return (
-            f"{reference.repository.path.removeprefix('library/')}:{reference.tag}" if self.is_local else str(reference)
-        )
+        return self.reference.familiar if self.is_local else str(self.reference)
 
 
 def workspace_of(settings: Settings, cwd: str, emit: Emit = discard, *, use_stat_cache: bool = True) -> Workspace:

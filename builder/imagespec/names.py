@@ -150,6 +150,11 @@ class Reference:
         """Return this repository under ``tag``, unpinned."""
         return Reference(self.repository, check_tag(tag))
 
+    @property
+    def familiar(self) -> str:
+        """The reference as people and engines write it: without what Docker fills in for its Hub's short names."""
+        return str(self).removeprefix(f"{DOCKER_HUB}/").removeprefix("library/")
+
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""

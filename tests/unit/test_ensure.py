@@ -154,6 +154,20 @@ def test_a_parent_is_had_first_and_the_child_is_bound_to_its_digest(
     assert [target for target, _ in builder.built] == [NAME], "a forced child does not force its parent"
 
 
+def test_a_parent_in_the_local_engine_is_known_by_its_tag_alone(request_: BuildRequest, builder: FakeBuilder) -> None:
+    local = replace(request_, options=BuildOptions(load=True), registry=None)
+    base = replace(local, reference=Reference.parse("base:x1"))
+    run(replace(local, parent=base))
+    assert builder.built[1] == (NAME, base.reference)
+
+
+def test_a_local_image_is_named_as_its_engine_names_it(request_: BuildRequest) -> None:
+    local = replace(request_, options=BuildOptions(load=True), registry=None)
+    assert replace(local, reference=Reference.parse("app:x1")).name == "app:x1"
+    assert replace(local, reference=Reference.parse("my.org/app:x1")).name == "my.org/app:x1"
+    assert replace(request_, reference=Reference.parse("app:x1")).name == "docker.io/library/app:x1"
+
+
 def test_a_parent_is_not_asked_for_when_the_child_is_there(request_: BuildRequest, registry: FakeRegistry) -> None:
     base = replace(request_, reference=Reference.parse("registry.example/team/base:x1"))
     put(registry)

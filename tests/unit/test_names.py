@@ -105,3 +105,9 @@ def test_digests(text: str) -> None:
 def test_what_is_no_digest_is_refused(text: str) -> None:
     with pytest.raises(InvalidReference):
         Digest.parse(text)
+
+
+@pytest.mark.parametrize("text", ["app:1", "team/app:1", "my.org/app:1", "localhost/app:1", "my.org/library/app:1"])
+def test_a_familiar_name_is_what_people_write(text: str) -> None:
+    assert Reference.parse(text).familiar == text
+    assert Reference.parse(Reference.parse(text).familiar) == Reference.parse(text)

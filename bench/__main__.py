@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PARTS = ("fingerprint", "registry", "build")
+PARTS = ("fingerprint", "registry", "build", "serialize")
 
 
 def main() -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.registry import FakeRegistry
-from tests.fakes.token_registry import TokenRegistry, registry_program, serve_token_registry
 
 from imagespec.names import Reference, Repository
 from imagespec.registry import Registry
 from imagespec.registry.auth import Credential
 from imagespec.registry.http import HttpRegistry
 from imagespec.registry.layout import LayoutRegistry
+from tests.fakes.registry import FakeRegistry
+from tests.fakes.token_registry import TokenRegistry, registry_program, serve_token_registry
 
 KINDS = [
     "fake",

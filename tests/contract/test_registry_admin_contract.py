@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.contract.conftest import KINDS, Door
-from tests.fakes.images import body, described, write_image
 
 from imagespec.names import Reference
 from imagespec.oci import OCI_CONFIG, OCI_MANIFEST, Manifest, canonical_json
@@ -14,6 +12,8 @@ from imagespec.registry import RegistryAdmin
 from imagespec.registry.admin import HttpRegistryAdmin
 from imagespec.registry.http import HttpRegistry
 from imagespec.registry.layout import LayoutRegistry
+from tests.contract.conftest import KINDS, Door
+from tests.fakes.images import body, described, write_image
 
 pytestmark = pytest.mark.parametrize("door", KINDS[1:], indirect=True)  # the fake has no administration
 

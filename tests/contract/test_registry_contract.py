@@ -8,8 +8,6 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.contract.conftest import Door
-from tests.fakes.images import body, described, write_image
 
 from imagespec.errors import IntegrityError, RegistryError, WrongPlatform
 from imagespec.names import Reference
@@ -23,6 +21,8 @@ from imagespec.oci import (
     canonical_json,
     digest_of,
 )
+from tests.contract.conftest import Door
+from tests.fakes.images import body, described, write_image
 
 AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
 

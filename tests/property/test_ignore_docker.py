@@ -11,12 +11,12 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.property.trees import ignore_file, tree, write
 
 from imagespec.errors import SpecError
 from imagespec.ignore import IgnoreRules
 from imagespec.walk import walk
 from imagespec.work_tree import context_rules
+from tests.property.trees import ignore_file, tree, write
 
 # Trees in the short form; the long campaign sets 400 and more.
 TREES = int(os.environ.get("IMAGESPEC_TEST_TREES", "60"))

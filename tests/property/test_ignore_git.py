@@ -9,11 +9,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tests.property.trees import folders_of, ignore_file, tree, write
 
 from imagespec.ignore import IgnoreRules
 from imagespec.walk import walk
 from imagespec.work_tree import context_rules
+from tests.property.trees import folders_of, ignore_file, tree, write
 
 # Trees in the short form; the long campaign sets 4000.
 TREES = int(os.environ.get("IMAGESPEC_TEST_TREES", "300"))

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from tests.property.dockerfile_reader import Meaning, NotReadable, meaning, parse
-from tests.property.nasty import around, nasty
 
 from imagespec.builders.commands import context_texts
 from imagespec.dockerfile import render
@@ -23,6 +21,8 @@ from imagespec.plan import BuildPlan
 from imagespec.planner import make_plan
 from imagespec.snapshot import Snapshot
 from imagespec.spec import Declaration
+from tests.property.dockerfile_reader import Meaning, NotReadable, meaning, parse
+from tests.property.nasty import around, nasty
 
 TEMPLATE = (Path(__file__).resolve().parents[2] / "templates" / "Dockerfile.j2").read_text()
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.builder import FakeBuilder
-from tests.fakes.registry import FakeRegistry
 
 from imagespec.batch import Ending, ensure_all
 from imagespec.builders import BuildOptions, Cancellation
@@ -26,6 +24,8 @@ from imagespec.snapshot import Snapshot
 from imagespec.spec import Declaration
 from imagespec.target_lock import TargetLocks
 from imagespec.workspace import Workspace
+from tests.fakes.builder import FakeBuilder
+from tests.fakes.registry import FakeRegistry
 
 NOTHING = Snapshot(trees=(), requirements=None, base_digest=None)
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.images import body, described
-from tests.fakes.registry import FakeRegistry
 
 from imagespec.builders.assembly.base import Image
 from imagespec.builders.assembly.file_system import FileSystem, read_file_system
@@ -38,6 +36,8 @@ from imagespec.oci import (
 from imagespec.plan import Account, ImageConfig, PythonEnvironment
 from imagespec.tarball import FILE, FOLDER, LINK, TarEntry, tar_bytes
 from imagespec.validator import check_image, problems_of
+from tests.fakes.images import body, described
+from tests.fakes.registry import FakeRegistry
 
 REPOSITORY = Repository("registry.test", "base")
 AMD64 = Platform.parse("linux/amd64")

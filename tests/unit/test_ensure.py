@@ -8,9 +8,6 @@ from dataclasses import replace
 from typing import BinaryIO
 
 import pytest
-from tests.fakes.builder import FakeBuilder
-from tests.fakes.images import write_image
-from tests.fakes.registry import FakeRegistry
 
 from imagespec.builders import BuildOptions
 from imagespec.ensure import BuildRequest, BuildResult, Outcome, ensure
@@ -22,6 +19,9 @@ from imagespec.plan import BuildPlan
 from imagespec.planner import make_plan
 from imagespec.snapshot import Snapshot
 from imagespec.spec import Declaration
+from tests.fakes.builder import FakeBuilder
+from tests.fakes.images import write_image
+from tests.fakes.registry import FakeRegistry
 
 PLAN = make_plan(Declaration(), Snapshot())
 NAME = Reference.parse("registry.example/team/app:x1")

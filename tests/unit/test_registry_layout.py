@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.images import body, described, write_image
 
 from imagespec.errors import IntegrityError, ProtocolViolation, RegistryUnreachable
 from imagespec.names import Reference
 from imagespec.oci import digest_of
 from imagespec.registry.layout import LayoutRegistry
+from tests.fakes.images import body, described, write_image
 
 REFERENCE = Reference.parse("localhost/x/y:v1")
 

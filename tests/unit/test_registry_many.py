@@ -6,8 +6,6 @@ import threading
 import time
 
 import pytest
-from tests.fakes.images import body, described, write_image
-from tests.fakes.registry import FakeRegistry
 
 from imagespec.errors import Denied, RegistryUnreachable, Unauthorized
 from imagespec.names import Reference, Repository
@@ -15,6 +13,8 @@ from imagespec.oci import Descriptor, Platform, digest_of
 from imagespec.registry.hosts import Hosts, Mirror, RegistrySettings
 from imagespec.registry.many import resolve_many
 from imagespec.registry.mirrors import MirroredRegistry, locate
+from tests.fakes.images import body, described, write_image
+from tests.fakes.registry import FakeRegistry
 
 
 class Slow:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import packaging
 import pytest
-from tests.unit.projects import everything, paths, take, write, wrong
 
 import imagespec
 from imagespec.errors import InputError, InputMissing, InputOutsideRoot, SpecError
@@ -20,6 +19,7 @@ from imagespec.ignore import IgnoreRules
 from imagespec.snapshot import ContextEntry, EntryKind
 from imagespec.spec import CopyFileDetection, Declaration
 from imagespec.workspace import Workspace
+from tests.unit.projects import everything, paths, take, write, wrong
 
 # --- what is selected
 

@@ -15,7 +15,7 @@ from imagespec.registry import Registry
 from imagespec.report.page import page
 from imagespec.settings import Settings
 
-__all__ = ["last_run", "report"]
+__all__ = ["last_run", "layers_of", "report"]
 
 _TEMPLATE = Path(__file__).parents[1] / "templates" / "report.html"
 
@@ -64,18 +64,18 @@ def _layers(run: dict[str, Any], registry: Registry) -> dict[str, list[tuple[str
         if not image["reference"]:
             continue
         try:
-            found[image["image"]] = _layers_of(registry, Reference.parse(image["reference"]))
+            found[image["image"]] = layers_of(registry, Reference.parse(image["reference"]))
         except ImageSpecError as error:
             say(f"warning: {error}: its layers are not shown")
     return found
 
 
-def _layers_of(registry: Registry, reference: Reference) -> list[tuple[str, int]]:
-    """Return (digest, size in bytes) of the image's layers, of all its platforms."""
+def layers_of(registry: Registry, reference: Reference) -> list[tuple[str, int]]:
+    """Return (digest, size in bytes) of the image's layers, of all its platforms; raise RegistryError."""
     manifest = registry.read_manifest(reference)
     if manifest is None:
         return []
     if manifest.is_index:
         parts = [Reference(reference.repository, None, child.digest) for child in manifest.manifests]
-        return [layer for part in parts for layer in _layers_of(registry, part)]
+        return [layer for part in parts for layer in layers_of(registry, part)]
     return [(str(layer.digest), layer.size_bytes) for layer in manifest.layers]

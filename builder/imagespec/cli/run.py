@@ -15,11 +15,11 @@ from typing import Any
 from imagespec.batch import Ending, ensure_all, look_up_all
 from imagespec.builders import Cancellation
 from imagespec.builders.instances import InstancePool, SpreadBuilder, instance_answers
-from imagespec.cli.reporting import last_run
+from imagespec.cli.reporting import last_run, layers_of
 from imagespec.cli.session import composed, found, say, stoppable
-from imagespec.cli.summary import exit_code, headline, record, result_line, tell
+from imagespec.cli.summary import exit_code, headline, pushed_line, record, result_line, tell
 from imagespec.compose import Composition
-from imagespec.ensure import BuildRequest
+from imagespec.ensure import BuildRequest, Outcome
 from imagespec.errors import ImageSpecError
 from imagespec.events import Emit
 from imagespec.identity import Target
@@ -161,9 +161,25 @@ class Run:
             )
             return
         tell(self.endings, self.total_s)
+        for line in self._sizes():
+            say(line)
         for name, dropped in self.pool.lost if self.pool is not None else ():
             say(f"warning: builder instance {name} stopped answering; {dropped} of its builds went to another")
         self.tell_problems()
+
+    def _sizes(self) -> Iterator[str]:
+        """Yield what was pushed, of how much, where images were built; nothing when a registry does not tell."""
+        layers: dict[str, int] = {}
+        for ending in self.endings:
+            registry, result = ending.request.registry, ending.result
+            if result is None or registry is None or result.outcome is Outcome.REUSED:
+                continue
+            try:
+                layers.update(layers_of(registry, result.reference))
+            except ImageSpecError:
+                return
+        if layers:
+            yield pushed_line(self.recorder.images, layers)
 
     def tell_problems(self) -> None:
         """Say what could not be loaded or identified."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from imagespec.batch import Ending
@@ -11,10 +11,12 @@ from imagespec.cli.session import say
 from imagespec.ensure import BuildResult, Outcome
 from imagespec.events import ImageState
 from imagespec.report import error_lines
+from imagespec.report.recorder import ImageRecord
 
-__all__ = ["exit_code", "headline", "record", "result_line", "tell"]
+__all__ = ["exit_code", "headline", "pushed_line", "record", "result_line", "tell"]
 
 _NAMES_SHOWN: Final = 5
+_PUSH: Final = "push to"
 
 
 def exit_code(endings: Sequence[Ending]) -> int:
@@ -58,6 +60,17 @@ def headline(endings: Sequence[Ending]) -> str:
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more
+
+
+def pushed_line(images: Mapping[str, ImageRecord], layers: Mapping[str, int]) -> str:
+    """Return how much was sent of the ``layers`` (sizes in bytes) of what was built; engines do not tell."""
+    sizes = [size for image in images.values() for (_, title), size in image.moved.items() if title.startswith(_PUSH)]
+    total = sum(layers.values())
+    whole = f"{len(layers)} layers of {total / 1e6:.1f} MB"
+    if not sizes:
+        return f"built: {whole}"
+    sent = min(sum(sizes), total)
+    return f"built: {whole}; {sent / 1e6:.1f} MB of them pushed, {(total - sent) / 1e6:.1f} MB were there"
 
 
 def _phases(endings: list[Ending]) -> str:

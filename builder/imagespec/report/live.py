@@ -68,9 +68,9 @@ class _Image:
 
     @property
     def step(self) -> str:
-        """The step that was begun last, with the bytes it has moved; else why it waits."""
+        """The step that was begun last, with the bytes it has moved; else what it waits for."""
         if not self.running:
-            return self.detail
+            return self.detail or "preparing"
         step, title = list(self.running.items())[-1]
         return f"{title}{_amount(self.moved.get(step))}"
 
@@ -86,6 +86,7 @@ class LiveReport:
         self._lock = threading.Lock()
         self._images: dict[str, _Image] = {}
         self._alone = _Image()
+        self._begun: dict[str, float] = {}
         # Last: it renders at once.
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=8, transient=True)
 
@@ -101,6 +102,8 @@ class LiveReport:
         with self._lock:
             self._take(event)
             line, style = self._scrolling(event)
+            if isinstance(event, ImageChanged) and event.state is ImageState.BUILDING:
+                self._begun.setdefault(event.image, self._clock())
         if line:
             self._console.print(line, markup=False, style=style, soft_wrap=True)
 
@@ -132,7 +135,10 @@ class LiveReport:
 
     def _ended(self, event: ImageChanged) -> str:
         detail = event.detail.partition("\n")[0]
-        text = f"{event.state.value:<{_STATE_COLUMNS}} {short_name(event.image):<{_NAME_COLUMNS}} {detail}"
+        begun = self._begun.get(event.image)
+        time_text = "" if begun is None else f"{self._clock() - begun:.1f} s"
+        name = f"{event.state.value:<{_STATE_COLUMNS}} {short_name(event.image):<{_NAME_COLUMNS}}"
+        text = f"{name} {time_text:>7}  {detail}"
         return _cut(text, self._console.width)
 
     def _render(self) -> Any:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from imagespec.builders import BuildOptions, Cancellation
+from imagespec.builders.assembly.archive import write_archive
 from imagespec.builders.assembly.store import Store
 from imagespec.builders.daemonless import DaemonlessBuilder
 from imagespec.errors import Cancelled, InputMissing, Unsupported, WrongPlatform
@@ -396,6 +397,31 @@ class TestOutput:
                 ["skopeo", "inspect", "--raw", f"oci:{tmp_path}/out:t"], capture_output=True, text=True, check=False
             )
             assert out.returncode == 0, out.stderr
+
+    def test_an_image_loaded_into_the_engine_runs(self, testbed: Bed, offline: Offline) -> None:
+        builder = DaemonlessBuilder(
+            cache_dir=offline.cache, registry=FakeRegistry(), docker_host=testbed["docker_host"]
+        )
+        name = f"loaded-{uuid.uuid4().hex[:8]}"
+        target = Reference.parse(f"{name}:t")
+        found = builder.build(offline.plan(), SOURCES, target, options=offline.options(load=True), emit=discard)
+        env = {
+            **os.environ,
+            "DOCKER_HOST": testbed["docker_host"],
+            "PATH": os.pathsep.join([*testbed["path"], "/usr/bin"]),
+        }
+        words = ["docker", "run", "--rm", "--pull", "never", f"{name}:t", "python", "-c"]
+        script = "import lib, dep, app.main; print(lib.WHO, dep.WHO)"
+        done = subprocess.run([*words, script], env=env, capture_output=True, text=True, check=False, timeout=120)
+        assert done.stdout == "ran as flytekit in /root\nlib 1.0 dep 2.0\n", done.stderr
+        assert found.size_bytes
+        assert list((offline.cache / "daemonless" / "tmp").iterdir()) == []
+
+    def test_an_archive_of_several_platforms_is_refused(self, tmp_path: Path) -> None:
+        registry = FakeRegistry()
+        registry.write_manifest(TARGET, Manifest.index(()))
+        with pytest.raises(Unsupported, match="several platforms"), (tmp_path / "a.tar").open("wb") as out:
+            write_archive(registry, TARGET, out)
 
     def test_two_platforms_make_an_index(self, offline: Offline) -> None:
         bases = FakeRegistry()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from imagespec.builders import BuildOptions
+from imagespec.builders.assembly.archive import load
 from imagespec.builders.assembly.base import BaseReader, Image
 from imagespec.builders.assembly.bytecode import BytecodeStore, Compiler, find_compiler
 from imagespec.builders.assembly.code import check_sources, code_layers
@@ -43,7 +44,9 @@ from imagespec.plan import (
     environment_of,
 )
 from imagespec.registry import Registry
+from imagespec.registry.engine import EngineImages
 from imagespec.registry.hosts import Proxies
+from imagespec.registry.layout import LayoutRegistry
 from imagespec.snapshot import Files
 from imagespec.tarball import TarEntry
 from imagespec.wheels.lock import LockedWheel
@@ -75,15 +78,21 @@ class DaemonlessBuilder:
         ca_bundle: str = "",
         proxies: Proxies | None = None,
         interpreters: Sequence[str] = (),
+        docker_host: str = "",
     ) -> None:
         """``registry`` is where images go; ``bases`` where base images come from, the same when None.
 
         ``locate`` tells where a base is pulled from (a mirror, or itself). ``interpreters`` are Pythons of this machine
-        that may compile bytecode, beside this one and those that uv finds.
+        that may compile bytecode, beside this one and those that uv finds. ``docker_host`` is the engine that images
+        are loaded into where the options say so, "" the usual one.
         """
+        self._cache_dir = cache_dir
         self._store = Store(cache_dir / "daemonless")
         self._registry = registry
-        self._bases = BaseReader(self._store, registry, bases or registry, locate)
+        self._read_from = bases or registry
+        self._locate = locate
+        self._bases = BaseReader(self._store, registry, self._read_from, locate)
+        self._docker_host = docker_host
         self._ca_bundle = ca_bundle
         self._proxies = proxies or Proxies()
         self._interpreters = tuple(interpreters)
@@ -121,6 +130,8 @@ class DaemonlessBuilder:
     ) -> Descriptor:
         """Build and push the image, and its environment where it is not there; return what stands under ``target``."""
         self.check(plan)
+        if options.load:
+            return self._load(plan, files, target, options, emit)
         if options.use_cache:
             done = self.build_on_environment(plan, files, target, options=options, emit=emit)
             if done is not None:
@@ -128,6 +139,24 @@ class DaemonlessBuilder:
         with self._work(options) as work:
             bases, environments = self._look(work, plan, emit)
             return work.build(plan, files, bases, environments, target, emit)
+
+    def _load(self, plan: BuildPlan, files: Files, target: Reference, options: BuildOptions, emit: Emit) -> Descriptor:
+        """Build into a layout that lives as long as it takes, and load that into the engine."""
+        with self._store.folder() as folder:
+            layout = LayoutRegistry(folder)
+            inner = DaemonlessBuilder(
+                cache_dir=self._cache_dir,
+                registry=layout,
+                bases=self._read_from,
+                locate=self._locate,
+                ca_bundle=self._ca_bundle,
+                proxies=self._proxies,
+                interpreters=self._interpreters,
+            )
+            built = inner.build(plan, files, target, options=replace(options, load=False), emit=emit)
+            with _step(emit, f"load {target}", f"load {target} into the engine"):
+                load(layout, target, self._store, self._docker_host)
+        return EngineImages(docker_host=self._docker_host or None).resolve(target) or built
 
     def build_on_environment(
         self, plan: BuildPlan, files: Files, target: Reference, *, options: BuildOptions, emit: Emit

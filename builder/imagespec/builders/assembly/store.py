@@ -116,6 +116,18 @@ class Store:
         """Return a new path in this process's own folder, on the store's file system."""
         return self._own_folder() / os.urandom(8).hex()
 
+    @contextlib.contextmanager
+    def folder(self) -> Iterator[Path]:
+        """Give a new folder, removed at the end; the next process removes it if this one is killed."""
+        import shutil
+
+        path = self.temporary()
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+            self.close()
+
     def _own_folder(self) -> Path:
         with self._opening:
             if self._work is None:

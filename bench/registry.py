@@ -115,10 +115,9 @@ def _bed() -> dict[str, Any]:
 
 def _references(host: str) -> list[str]:
     """Return references of which every second one exists."""
-    from tests.fakes.images import write_image
-
     from imagespec.names import Reference
     from imagespec.registry.http import HttpRegistry
+    from tests.fakes.images import write_image
 
     name = Reference.parse(f"{host}/bench/look-ups:present0")
     with HttpRegistry() as registry:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.projects import everything, paths, take, write, wrong
 
 from imagespec.errors import InputChanged, InputError, InputMissing, InputOutsideRoot, SpecError
 from imagespec.names import Digest
 from imagespec.snapshot import LockFiles, RequirementLines
 from imagespec.spec import Declaration
 from imagespec.workspace import Workspace
+from tests.unit.projects import everything, paths, take, write, wrong
 
 # --- content
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.integration.conftest import Command
 
 pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).resolve().parents[2]
 
 WORKFLOW = """
 from imagespec import ImageSpec
@@ -94,3 +99,51 @@ def test_the_layer_cache_goes_through_the_registry(imagespec: Command, tmp_path:
     assert "layer cache: its export took" in first.stderr
     listed = imagespec("exists", f"{places[0]}:{imagespec.registry.partition('/')[2]}-cached", cwd=tmp_path)
     assert listed.stdout.startswith("present\t")
+
+
+def jobs_of_the_docs() -> list[dict[str, Any]]:
+    text = (ROOT / "docs" / "ci.md").read_text()
+    return [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+
+
+def run_steps(steps: list[str], cwd: Path, env: dict[str, str]) -> None:
+    """Run the steps that are ours as a CI server's shell does; the package and the project's own are installed here."""
+    script = "\n".join(step for step in steps if not step.startswith("pip install"))
+    path = f"{Path(sys.executable).parent}:{env['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=cwd,
+        env={**env, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_gitlab_job_of_the_docs_works_step_by_step(
+    imagespec: Command, testbed: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "workflows" / "image.yaml").write_text("name: gitlab\nenv: {A: '1'}\n")
+    job = jobs_of_the_docs()[1]["images"]
+    door = testbed["auth_registry"]
+    env = {key: value for key, value in imagespec.env.items() if key not in ("DOCKER_CONFIG", "IMAGESPEC_CACHE")}
+    env |= {"HOME": str(tmp_path), "CI_PROJECT_DIR": str(tmp_path), "CI_REGISTRY": door["host"]}
+    env |= {"CI_REGISTRY_USER": door["username"], "CI_REGISTRY_PASSWORD": door["password"]}
+    env |= {"CI_REGISTRY_IMAGE": f"{door['host']}/{imagespec.registry.rpartition('/')[2]}"}
+    run_steps([*job["before_script"], *job["script"]], tmp_path, env)
+    assert "<failure" not in (tmp_path / "images.xml").read_text()
+    assert "1 image: 1 built" in (tmp_path / "images.html").read_text()
+
+
+def test_the_github_job_of_the_docs_works_step_by_step(imagespec: Command, tmp_path: Path) -> None:
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "workflows" / "image.yaml").write_text(f"name: github\nregistry: {imagespec.registry}\n")
+    steps = jobs_of_the_docs()[0]["jobs"]["warm"]["steps"]
+    ours = [step["run"] for step in steps if step.get("run", "").startswith("imagespec")]
+    assert len(ours) == 2
+    run_steps(ours, tmp_path, {**imagespec.env, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")})
+    assert "1 image: 1 built" in (tmp_path / "summary.md").read_text()
+    assert (tmp_path / "images.html").exists()

@@ -53,7 +53,7 @@ def _answer(answers: TextIO, item: dict[str, Any], order: dict[str, Any], seen: 
         answer = {
             "error": {
                 "type": type(error).__name__,
-                "message": str(error),
+                "message": _place(error, order["cwd"]) + str(error),
                 "path": getattr(error, "path", ""),
                 "hint": error.hint,
             }
@@ -84,6 +84,17 @@ def _found(item: dict[str, Any], order: dict[str, Any], seen: dict[str, dict[int
         raise SpecError(f"{shown}:{attribute} is a {kind}, not an ImageSpec", path=attribute)
     if not count and not item["scan"]:
         raise SpecError(f"{shown}: has no ImageSpec", path=shown, hint="name one: file.py:attribute")
+
+
+def _place(error: ImageSpecError, cwd: str) -> str:
+    """Return ``file.py:3: `` for an error that a line of the user's code has raised, "" for one of ours."""
+    ours = os.path.dirname(os.path.abspath(__file__))
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [one for one in frames if not one.filename.startswith((ours, "<")) and "importlib" not in one.filename]
+    if not theirs:
+        return ""
+    path = os.path.relpath(theirs[-1].filename, cwd)
+    return f"{theirs[-1].filename if path.startswith('..') else path}:{theirs[-1].lineno}: "
 
 
 def _is_spec(value: object) -> bool:

@@ -80,6 +80,12 @@ def test_an_error_names_the_file_and_the_place(tmp_path: Path) -> None:
     assert caught.value.hint == "did you mean 'packages'?"
 
 
+def test_an_error_in_the_users_module_names_the_line(tmp_path: Path) -> None:
+    name = module(tmp_path, "\nimage = ImageSpec(name='one', apt_packages='git')\n")
+    with pytest.raises(SpecError, match=rf"^{name}\.py:3: apt_packages: must be a list, not text$"):
+        load(f"{name}.py", tmp_path)
+
+
 @pytest.mark.parametrize("text", ["ghcr.io/team/app:v1", "localhost:5000/app", "ubuntu"])
 def test_references_are_told_from_files_and_modules(tmp_path: Path, text: str) -> None:
     assert reference_of(text, tmp_path) is not None

@@ -19,12 +19,14 @@ from imagespec.errors import SpecError
 from imagespec.fingerprint import fingerprint_of, tag_of
 from imagespec.plan import BuildPlan
 from imagespec.planner import make_plan
-from imagespec.snapshot import Snapshot
+from imagespec.snapshot import LockFiles, Snapshot, TextFile
 from imagespec.spec import Declaration
 from tests.property.dockerfile_reader import Meaning, NotReadable, meaning, parse
 from tests.property.nasty import around, nasty
 
 TEMPLATE = (Path(__file__).resolve().parents[2] / "templates" / "Dockerfile.j2").read_text()
+
+LOCK = LockFiles(kind="uv.lock", files=(TextFile(path="uv.lock", data=b""),))
 
 Put = Callable[[str], dict[str, Any]]
 
@@ -69,7 +71,8 @@ EXAMPLES = {name: 250 if name in FREE else 75 for name in FIELDS}
 def planned(put: Put, text: str) -> tuple[BuildPlan, list[str]]:
     """Return the plan and the paths of secrets; raise SpecError."""
     declaration = Declaration(**put(text))
-    plan = make_plan(declaration, Snapshot(), image_id="the-id")
+    with_extras = "extras" in (declaration.builder_options or {})
+    plan = make_plan(declaration, Snapshot(requirements=LOCK if with_extras else None), image_id="the-id")
     tag_of(fingerprint_of(plan), declaration.tag_format)
     return plan, [target for _, target in declaration.pip_secret_mounts or ()]
 

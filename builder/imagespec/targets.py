@@ -99,7 +99,7 @@ def _parts(name: str, cwd: Path) -> _Sought:
     path = cwd / name
     if path.is_dir():
         return _Sought(name=name, parts=tuple(_scanned(files_in(path), cwd, name)), is_scan=True)
-    if _GLOB.search(name) and not path.exists():
+    if _GLOB.search(name) and not path.exists() and not _MODULE.fullmatch(name):
         return _Sought(name=name, parts=tuple(_scanned(_matching(name, cwd), cwd, name)), is_scan=True)
     if path.suffix in DATA_SUFFIXES:
         return _Sought(name=name, parts=(Found(targets=tuple(_from_data(path, name))),))

@@ -45,7 +45,8 @@ def _headline(run: Mapping[str, Any]) -> str:
     states = [_state(image) for image in run["timeline"]]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     moved = sum(image["moved_bytes"] for image in run["timeline"])
-    return f"{len(states)} image{'s' if len(states) != 1 else ''}: {counts} · {run['seconds']:.1f} s, {run['jobs']} at a time · {_size(moved)} moved"
+    count = f"{len(states)} image{'s' if len(states) != 1 else ''}"
+    return f"{count}: {counts} · {run['seconds']:.1f} s, {run['jobs']} at a time · {_size(moved)} moved"
 
 
 def _nodes(timeline: Sequence[Mapping[str, Any]]) -> list[DiagramNode]:

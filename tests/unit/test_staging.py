@@ -43,7 +43,7 @@ class _Stream(io.BytesIO):
 
     def read(self, size: int | None = -1) -> bytes:
         data = super().read(size)
-        if self._is_changed and self.tell() == len(self.getvalue()):
+        if self._is_changed and not data:
             raise InputChanged("read: changed", path="x")
         return data
 

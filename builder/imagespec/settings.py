@@ -4,13 +4,15 @@ An environment variable goes before ``imagespec.toml``, which goes before ``[too
 The files are those of the nearest folder, from the current one upwards, that has one of them. Keys:
 
     store_dir, cache_dir, ca_bundle, docker_host, builder, python_mirror     texts
+    exclude                    files that a folder or a glob does not mean, as in a .gitignore (list)
     ignore                     which of gitignore, tracked, dockerignore, standard leave files out (list)
     stat_cache                 whether digests of unchanged files are remembered (true, false)
     [registries."host:port"]   insecure (true, false), ca, mirrors (list), rewrite, concurrency
 
 Environment: IMAGESPEC_STORE, IMAGESPEC_CACHE, IMAGESPEC_CA_BUNDLE, IMAGESPEC_BUILDER, IMAGESPEC_MIRRORS
 (``docker.io=127.0.0.1:5000,…``), IMAGESPEC_REWRITE (the same form), IMAGESPEC_INSECURE (hosts, with commas),
-IMAGESPEC_CONCURRENCY, IMAGESPEC_PYTHON_MIRROR, IMAGESPEC_IGNORE, IMAGESPEC_STAT_CACHE; beside them SSL_CERT_FILE,
+IMAGESPEC_CONCURRENCY, IMAGESPEC_PYTHON_MIRROR, IMAGESPEC_EXCLUDE,
+IMAGESPEC_IGNORE, IMAGESPEC_STAT_CACHE; beside them SSL_CERT_FILE,
 REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, DOCKER_CONFIG, DOCKER_HOST,
 REGISTRY_AUTH_FILE, XDG_*, NO_COLOR, CI and GITHUB_STEP_SUMMARY.
 """
@@ -38,7 +40,7 @@ else:
 __all__ = ["Settings"]
 
 _TEXTS: Final = ("store_dir", "cache_dir", "ca_bundle", "docker_host", "builder", "python_mirror")
-_KEYS: Final = (*_TEXTS, "ignore", "stat_cache", "registries")
+_KEYS: Final = (*_TEXTS, "exclude", "ignore", "stat_cache", "registries")
 _REGISTRY_KEYS: Final = ("insecure", "ca", "mirrors", "rewrite", "concurrency")
 _CA_VARIABLES: Final = ("IMAGESPEC_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _MAX_CONCURRENCY: Final = 256
@@ -68,6 +70,7 @@ class Settings:
     no_color: bool = False
     ci: bool = False
     python_mirror: str = ""
+    exclude: tuple[str, ...] = ()
     ignore: IgnoreRules = DEFAULT_IGNORE
     uses_stat_cache: bool = True
     image_id: str = ""
@@ -99,6 +102,7 @@ class Settings:
             ci=environ.get("CI", "").lower() not in ("", "0", "false"),
             step_summary=Path(text) if (text := environ.get("GITHUB_STEP_SUMMARY")) else None,
             python_mirror=environ.get("IMAGESPEC_PYTHON_MIRROR") or table.text("python_mirror"),
+            exclude=_exclude(environ, table),
             ignore=_ignore(environ, table),
             uses_stat_cache=_stat_cache(environ, table),
             image_id=environ.get("_F_IMG_ID", ""),
@@ -183,6 +187,15 @@ def _path(environ: Mapping[str, str], variable: str, table: _Table, key: str) ->
         return Path(text)
     text = table.text(key)
     return table.folder / Path(text).expanduser() if text else None
+
+
+def _exclude(environ: Mapping[str, str], table: _Table) -> tuple[str, ...]:
+    if "IMAGESPEC_EXCLUDE" in environ:
+        return tuple(_listed(environ, "IMAGESPEC_EXCLUDE"))
+    value = table.values.get("exclude", [])
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise SettingsError(f"{table.origin['exclude']}: exclude is not a list of patterns", variable="exclude")
+    return tuple(value)
 
 
 def _ignore(environ: Mapping[str, str], table: _Table) -> IgnoreRules:

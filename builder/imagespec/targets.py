@@ -10,7 +10,7 @@ import glob
 import importlib.machinery
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -56,9 +56,14 @@ def load(target: str, cwd: Path, import_limit_s: float = IMPORT_LIMIT_S) -> tupl
     return findings.targets
 
 
-def find(names: Iterable[str], cwd: Path, import_limit_s: float = IMPORT_LIMIT_S) -> Findings:
-    """Return the specs of all targets and the problems of those that cannot be loaded; no problem stops the others."""
-    sought = [_sought(name, cwd) for name in names]
+def find(
+    names: Iterable[str], cwd: Path, import_limit_s: float = IMPORT_LIMIT_S, exclude: Sequence[str] = ()
+) -> Findings:
+    """Return the specs of all targets and the problems of those that cannot be loaded; no problem stops the others.
+
+    ``exclude`` are patterns as in a .gitignore, relative to ``cwd``: files that a folder or a glob does not mean.
+    """
+    sought = [_sought(name, cwd, _left_out(exclude, cwd)) for name in names]
     modules = [one for listed in sought for one in listed.parts if isinstance(one, PythonModule)]
     imported = iter(import_all(modules, cwd, import_limit_s) if modules else [])
     targets: list[Target] = []
@@ -85,22 +90,31 @@ class _Sought:
     is_scan: bool = False
 
 
-def _sought(name: str, cwd: Path) -> _Sought:
+def _left_out(exclude: Sequence[str], cwd: Path) -> Callable[[Path], bool]:
+    if not exclude:
+        return lambda file: False
+    from pathspec import GitIgnoreSpec
+
+    patterns = GitIgnoreSpec.from_lines(exclude)
+    return lambda file: file.is_relative_to(cwd) and patterns.match_file(file.relative_to(cwd))
+
+
+def _sought(name: str, cwd: Path, left_out: Callable[[Path], bool]) -> _Sought:
     try:
-        return _parts(name, cwd)
+        return _parts(name, cwd, left_out)
     except ImageSpecError as error:
         return _Sought(name=name, parts=(Found(error=error),))
 
 
-def _parts(name: str, cwd: Path) -> _Sought:
+def _parts(name: str, cwd: Path, left_out: Callable[[Path], bool]) -> _Sought:
     python = _PYTHON_FILE.fullmatch(name)
     if python:
         return _Sought(name=name, parts=(_python_file(python["file"], cwd, python["attribute"]),))
     path = cwd / name
     if path.is_dir():
-        return _Sought(name=name, parts=tuple(_scanned(files_in(path), cwd, name)), is_scan=True)
+        return _Sought(name=name, parts=tuple(_scanned(files_in(path), cwd, name, left_out)), is_scan=True)
     if _GLOB.search(name) and not path.exists() and not _MODULE.fullmatch(name):
-        return _Sought(name=name, parts=tuple(_scanned(_matching(name, cwd), cwd, name)), is_scan=True)
+        return _Sought(name=name, parts=tuple(_scanned(_matching(name, cwd), cwd, name, left_out)), is_scan=True)
     if path.suffix in DATA_SUFFIXES:
         return _Sought(name=name, parts=(Found(targets=tuple(_from_data(path, name))),))
     if path.suffix == ".py":
@@ -114,8 +128,12 @@ def _matching(pattern: str, cwd: Path) -> Iterator[Path]:
         yield from files_in(path) if path.is_dir() else (path,)
 
 
-def _scanned(files: Iterable[Path], cwd: Path, scan: str) -> Iterator[PythonModule | Found]:
+def _scanned(
+    files: Iterable[Path], cwd: Path, scan: str, left_out: Callable[[Path], bool]
+) -> Iterator[PythonModule | Found]:
     for file in dict.fromkeys(files):
+        if left_out(file):
+            continue
         shown = str(file.relative_to(cwd)) if file.is_relative_to(cwd) else str(file)
         if file.suffix == ".py":
             yield _python_file(shown, cwd, scan=scan)

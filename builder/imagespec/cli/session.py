@@ -37,7 +37,7 @@ def composed(
 
 def found(names: tuple[str, ...], settings: Settings, registry: str = "") -> Findings:
     """Return what the command line names, with ``registry`` in place of the specs' own where it is given."""
-    findings = targets.find(names, Path.cwd(), settings.import_limit_s)
+    findings = targets.find(names, Path.cwd(), settings.import_limit_s, settings.exclude)
     if not registry:
         return findings
     moved = (replace(one, declaration=one.declaration.replaced(registry=registry)) for one in findings.targets)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import subprocess
 import sys
 import tarfile
@@ -128,19 +127,29 @@ def test_a_work_folder_goes_also_after_an_error(tmp_path: Path) -> None:
     assert list((tmp_path / "work").iterdir()) == []
 
 
+HOLDER = """
+import sys
+from pathlib import Path
+from imagespec.builders.staging import work_folder
+with work_folder(Path(sys.argv[1])) as folder:
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_folders_of_the_dead_are_removed_and_those_of_the_living_kept(tmp_path: Path) -> None:
-    script = "import os; print(os.getpid())"
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    for name, owner in (
-        ("build-dead", ended),
-        ("build-alive", str(os.getpid())),
-        ("build-odd", "x"),
-        ("build-new", None),
-    ):
-        (tmp_path / "work" / name).mkdir(parents=True)
-        if owner is not None:
-            (tmp_path / "work" / name / "owner.pid").write_text(owner)
-    with work_folder(tmp_path):
-        left = {folder.name for folder in (tmp_path / "work").iterdir()}
-    assert {"build-alive", "build-new"} < left
-    assert not {"build-dead", "build-odd"} & left
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as dead:
+        assert dead.stdout is not None
+        left = Path(dead.stdout.readline().strip())
+        dead.kill()
+    assert left.is_dir()
+    (tmp_path / "work" / "build-half-made").mkdir()
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as living:
+        assert living.stdout is not None
+        kept = Path(living.stdout.readline().strip())
+        with work_folder(tmp_path) as mine:
+            assert set((tmp_path / "work").iterdir()) == {kept, mine}
+        living.communicate("")
+    assert list((tmp_path / "work").iterdir()) == []

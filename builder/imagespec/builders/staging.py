@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -21,7 +22,7 @@ __all__ = ["work_folder", "write_context"]
 
 # 1980-01-01: the earliest time that a zip archive can hold; the same for every file, so that layers repeat.
 _EPOCH_S: Final = 315_532_800
-_OWNER_FILE: Final = "owner.pid"
+_OWNER_FILE: Final = "owner.lock"
 
 
 @contextmanager
@@ -29,11 +30,25 @@ def work_folder(cache_dir: Path) -> Iterator[Path]:
     """Yield a new private folder, removed at the end; folders of processes that died are removed too."""
     parent = cache_dir / "work"
     parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(parent)
-    with tempfile.TemporaryDirectory(prefix="build-", dir=parent, ignore_cleanup_errors=True) as folder:
-        work = Path(folder)
-        (work / _OWNER_FILE).write_text(str(os.getpid()))
+    with ExitStack() as stack:
+        # Whoever holds the guard may tell the folders of the dead: those of the living are locked by then.
+        with _locked(cache_dir / "work.lock", fcntl.LOCK_EX):
+            _remove_abandoned(parent)
+            cleanup = tempfile.TemporaryDirectory(prefix="build-", dir=parent, ignore_cleanup_errors=True)
+            work = Path(stack.enter_context(cleanup))
+            stack.enter_context(_locked(work / _OWNER_FILE, fcntl.LOCK_EX))
         yield work
+
+
+@contextmanager
+def _locked(file: Path, how: int) -> Iterator[None]:
+    """Hold a lock on the file, which the kernel lifts when the process ends; raise OSError when it cannot be had."""
+    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, how)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_context(stream: BinaryIO, plan: BuildPlan, files: Files, texts: tuple[TextFile, ...]) -> None:
@@ -80,17 +95,10 @@ def _member(path: str, size_bytes: int) -> tarfile.TarInfo:
 
 
 def _remove_abandoned(parent: Path) -> None:
+    """Remove the folders whose owner is gone: a lock tells it across containers too, where a process id does not."""
     for folder in parent.iterdir():
-        if _is_abandoned(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_abandoned(folder: Path) -> bool:
-    try:
-        os.kill(int((folder / _OWNER_FILE).read_text()), 0)
-    except (ProcessLookupError, ValueError):
-        return True
-    except OSError:
-        # No owner on file yet (a folder just made), or another user's process.
-        return False
-    return False
+        try:
+            with _locked(folder / _OWNER_FILE, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            continue

@@ -1,0 +1,86 @@
+"""Builds spread over two engines behind docker contexts; one is killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.integration.conftest import Command
+
+pytestmark = pytest.mark.integration
+
+BED = Path(__file__).resolve().parents[2] / "testdata" / "testbed" / "bed.py"
+IMAGES = 6
+
+
+def bed(*arguments: str, **env: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, str(BED), *arguments],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=600,
+    )
+    value: dict[str, Any] = json.loads(done.stdout) if "--json" in arguments else {}
+    return value
+
+
+@pytest.fixture
+def second_root(testbed: dict[str, Any]) -> Iterator[Path]:
+    """The folder of a second test-bed, with an engine of its own."""
+    first = bed("status", "--json")
+    # Sockets have short names only: pytest's own folders are too deep.
+    with tempfile.TemporaryDirectory(prefix="isb-", ignore_cleanup_errors=True) as folder:
+        env = {"IMAGESPEC_TESTBED": folder, "IMAGESPEC_TESTBED_CACHE": str(first["cache"])}
+        bed("up", "--json", **env)
+        try:
+            yield Path(folder)
+        finally:
+            bed("down", **env)
+
+
+def test_what_the_killed_engine_had_is_built_on_the_other(
+    imagespec: Command, testbed: dict[str, Any], second_root: Path, tmp_path: Path
+) -> None:
+    config = Path(shutil.copytree(testbed["docker_config"], tmp_path / "docker", symlinks=True))
+    hosts = {"near": testbed["docker_host"], "far": f"unix://{second_root}/run/docker.sock"}
+    for name, host in hosts.items():
+        imagespec.docker("--config", str(config), "context", "create", name, "--docker", f"host={host}")
+    specs = [
+        {"name": f"spread-{i}", "builder": "buildkit", "commands": [f"echo begin {i}; sleep 5"]} for i in range(IMAGES)
+    ]
+    (tmp_path / "images.yaml").write_text(yaml.safe_dump(specs))
+    command = [sys.executable, "-m", "imagespec", "build", "images.yaml", "--registry", imagespec.registry]
+    command += ["--builder-instance", "near", "--builder-instance", "far", "--jobs", "4", "--format", "json"]
+    env = {**imagespec.env, "DOCKER_CONFIG": str(config)}
+    engine = int((second_root / "run" / "dockerd.pid").read_text())
+    said: list[str] = []
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        for line in run.stderr:
+            said.append(line)
+            if sum("   begin " in one for one in said) == 4:
+                os.kill(engine, signal.SIGKILL)
+                break
+        said += run.stderr.readlines()
+        images = [json.loads(line) for line in run.stdout]
+    assert run.returncode == 0, "".join(said)
+    assert [image["outcome"] for image in images] == ["built"] * IMAGES
+    assert any(line.startswith("warning: builder instance far stopped answering; ") for line in said)
+    assert not any("builder instance near" in line for line in said)
+    assert imagespec("exists", *(image["image"] for image in images), cwd=tmp_path).stdout.count("present\t") == IMAGES

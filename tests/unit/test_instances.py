@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from imagespec.builders import BuildOptions
+from imagespec.builders.cache_export import CacheExportingBuilder
 from imagespec.builders.instances import InstancePool, SpreadBuilder, docker_context, instance_answers
 from imagespec.errors import BuildFailed, EngineUnavailable
 from imagespec.events import Event, Warned
@@ -133,3 +135,35 @@ def test_the_pool_counts_rightly_under_many_threads() -> None:
     for thread in threads:
         thread.join(10)
     assert most == [2] * 6
+
+
+class Refusing(FakeBuilder):
+    """An engine that refuses to export a cache, or a build that fails for another reason."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(FakeRegistry())
+        self.reason = reason
+        self.asked: list[str] = []
+
+    def build(self, plan: Any, files: Any, target: Reference, *, options: BuildOptions, emit: Any) -> Any:
+        self.asked.append(options.cache_to)
+        if options.cache_to:
+            raise BuildFailed(self.reason)
+        return super().build(plan, files, target, options=options, emit=emit)
+
+
+@pytest.mark.parametrize(
+    ("reason", "asked"),
+    [
+        ("build: Cache export is not supported for the docker driver.", ["ref=r.test/cache", ""]),
+        ("build: make: exit code 1", ["ref=r.test/cache"]),
+    ],
+)
+def test_an_engine_that_cannot_export_builds_without(reason: str, asked: list[str]) -> None:
+    inner, heard = Refusing(reason), list[Event]()
+    plan: Any = None
+    options = BuildOptions(cache_to="ref=r.test/cache")
+    with contextlib.suppress(BuildFailed):
+        CacheExportingBuilder(inner).build(plan, plan, TARGET, options=options, emit=heard.append)
+    assert inner.asked == asked
+    assert len([event for event in heard if isinstance(event, Warned)]) == len(asked) - 1

@@ -13,7 +13,8 @@ from functools import partial
 from typing import Any
 
 from imagespec.batch import Ending, ensure_all, look_up_all
-from imagespec.builders import Cancellation
+from imagespec.builders import Builder, Cancellation
+from imagespec.builders.cache_export import CacheExportingBuilder
 from imagespec.builders.instances import InstancePool, SpreadBuilder, instance_answers
 from imagespec.cli.reporting import last_run, layers_of
 from imagespec.cli.session import composed, found, say, stoppable
@@ -230,7 +231,8 @@ def _with_options(request: BuildRequest, wishes: Wishes, pool: InstancePool | No
         sources = tuple(_cache(source, name) for source in wishes.cache_from)
         changes["cache_from"] = (*request.options.cache_from, *sources)
     parent = _with_options(request.parent, wishes, pool) if request.parent is not None else None
-    builder = SpreadBuilder(request.builder, pool) if pool is not None else request.builder
+    builder: Builder = CacheExportingBuilder(request.builder) if wishes.cache_to else request.builder
+    builder = SpreadBuilder(builder, pool) if pool is not None else builder
     return replace(request, parent=parent, builder=builder, options=replace(request.options, **changes))
 
 

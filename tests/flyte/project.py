@@ -13,7 +13,7 @@ from flytekit import ImageSpec
 
 from shop.registry import REGISTRY
 
-base = ImageSpec(name="base", registry=REGISTRY, packages=["tabulate==0.9.0", "kubernetes<36"])
+base = ImageSpec(name="base", registry=REGISTRY, packages=["tabulate==0.9.0", "kubernetes==34.1.0"])
 layered = [
     ImageSpec(name=f"step{number}", registry=REGISTRY, base_image=base, env={"STEP": str(number)})
     for number in range(12)

@@ -7,19 +7,33 @@ user declared. Specs that name another builder are left alone.
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from flytekit.image_spec.image_spec import ImageBuildEngine
 
 from imagespec.flyte.builder import ImageSpecImageBuilder
 from imagespec.flyte.declared import BUILDER
-from imagespec.flyte.images import Images
 from imagespec.flyte.names import install_names
 
-__all__ = ["IMAGES", "ImageSpecImageBuilder"]
+if TYPE_CHECKING:
+    from imagespec.flyte.images import Images
+
+__all__ = ["ImageSpecImageBuilder", "images_of_process"]
 
 PRIORITY = 10
 
-IMAGES = Images()
-"""What this process knows of its images: flytekit gives a builder no other place to keep it."""
 
-install_names(IMAGES)
-ImageBuildEngine.register(BUILDER, ImageSpecImageBuilder(IMAGES), priority=PRIORITY)
+@cache
+def images_of_process() -> Images:
+    """Return what this process knows of its images: flytekit gives a builder no other place to keep it.
+
+    All that builds is imported here, when the first image is asked for: flytekit is also imported in every pod.
+    """
+    made: Images = import_module("imagespec.flyte.images").Images()
+    return made
+
+
+install_names(images_of_process)
+ImageBuildEngine.register(BUILDER, ImageSpecImageBuilder(images_of_process), priority=PRIORITY)

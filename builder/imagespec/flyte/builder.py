@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 from flytekit.image_spec.image_spec import ImageBuildEngine, ImageSpecBuilder
 
 from imagespec.errors import ImageSpecError
-from imagespec.flyte.images import Image, Images
-from imagespec.report import error_lines
+
+if TYPE_CHECKING:
+    from imagespec.flyte.images import Image, Images
 
 __all__ = ["ImageSpecImageBuilder"]
 
@@ -17,7 +19,7 @@ __all__ = ["ImageSpecImageBuilder"]
 class ImageSpecImageBuilder(ImageSpecBuilder):
     """Answers flytekit's two questions: is the image to be built, and under which name does it stand then."""
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: Callable[[], Images]) -> None:
         self._images = images
 
     def should_build(self, image_spec: Any) -> bool:
@@ -25,9 +27,9 @@ class ImageSpecImageBuilder(ImageSpecBuilder):
 
         With FLYTE_IMG_FAST_FAIL set to false, an image that cannot be looked up counts as there, as flytekit has it.
         """
-        image = self._images.look_up(image_spec)
+        image = self._images().look_up(image_spec)
         if image.error is not None:
-            if not self._images.settings.assumes_unknown_exists:
+            if not self._images().settings.assumes_unknown_exists:
                 _tell(image.error)
                 raise image.error.with_traceback(None) from None
             _say(f"{image.name}: taken to exist, as FLYTE_IMG_FAST_FAIL=false says: {image.error}")
@@ -39,7 +41,7 @@ class ImageSpecImageBuilder(ImageSpecBuilder):
     def build_image(self, image_spec: Any) -> str:
         """Build this image and whatever else is missing; return its full name. Raise EngineError or RegistryError."""
         try:
-            image = self._images.build(image_spec)
+            image = self._images().build(image_spec)
         except ImageSpecError as error:
             _tell(error)
             raise error.with_traceback(None) from None
@@ -57,8 +59,10 @@ def _announce(spec: Any, image: Image) -> None:
 
 def _tell(error: ImageSpecError) -> None:
     """Print an error's last lines and its way out: flytekit shows tracebacks and messages only."""
-    for line in error_lines(error):
-        _say(line)
+    for line in getattr(error, "log_tail", ()):
+        _say(f"  | {line}")
+    if error.hint:
+        _say(f"hint: {error.hint}")
 
 
 def _say(line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import sys
 from typing import Any, Final
@@ -15,6 +16,7 @@ __all__ = [
     "defining_file",
     "id_of",
     "is_ours",
+    "key_of",
     "remember_declarations",
     "with_declared_base",
 ]
@@ -23,6 +25,9 @@ BUILDER: Final = "imagespec"
 # A plain tuple under a plain name: specs are pickled in notebooks and read back where imagespec is not installed.
 _MEMORY: Final = "_imagespec_declared"
 _CACHED: Final = ("id", "tag")
+_FIELDS: Final = tuple(one.name for one in dataclasses.fields(ImageSpec))
+_WRITTEN: Final = ("source_root", "source_copy_mode", "base_image")
+_ids: dict[str, str] = {}
 _NOT_THE_USERS: Final = ("dataclasses", "copy", "flytekit", "imagespec.flyte")
 
 
@@ -61,14 +66,21 @@ def defining_file(spec: Any) -> str:
     return file if file.endswith(".py") else ""
 
 
+def key_of(spec: Any) -> str:
+    """Return a text that is equal for specs that were declared equally, whatever was written into them since."""
+    values = vars(spec)
+    root, mode, base = _declared_values(spec)
+    rest = [values[name] for name in _FIELDS if name not in _WRITTEN]
+    return f"{rest!r} {root!r} {mode!r} {key_of(base) if isinstance(base, ImageSpec) else repr(base)}"
+
+
 def as_declared(spec: Any) -> Any:
     """Return a copy of the spec as the user declared it, its ``base_image`` too."""
-    root, mode, _, _ = vars(spec).get(_MEMORY, (spec.source_root, None, None, ""))
+    root, mode, _ = _declared_values(spec)
     declared = with_declared_base(spec)
-    if root is None or not hasattr(spec, "source_copy_mode"):
-        declared.source_root = root
-    if mode is None and hasattr(spec, "source_copy_mode"):
-        declared.source_copy_mode = None
+    declared.source_root = root
+    if "source_copy_mode" in _FIELDS:
+        declared.source_copy_mode = mode
     return declared
 
 
@@ -77,11 +89,25 @@ def with_declared_base(spec: Any) -> Any:
     copied = copy.copy(spec)
     for name in _CACHED:
         vars(copied).pop(name, None)
-    base, remembered = spec.base_image, vars(spec).get(_MEMORY, (None, None, None, ""))[2]
-    if isinstance(base, str) and isinstance(remembered, ImageSpec) and is_ours(remembered):
-        base = remembered
+    base = _declared_values(spec)[2]
     copied.base_image = as_declared(base) if isinstance(base, ImageSpec) else base
     return copied
+
+
+def _declared_values(spec: Any) -> tuple[Any, Any, Any]:
+    """Return source_root, source_copy_mode and base_image before serialization wrote to them.
+
+    What the user set later than at construction counts: only what was empty then is written to by serialization, but
+    for releases before 1.14, which overwrite the root.
+    """
+    now = (spec.source_root, getattr(spec, "source_copy_mode", None), spec.base_image)
+    root, mode, base, _ = vars(spec).get(_MEMORY, (*now, ""))
+    if root is not None and "source_copy_mode" in _FIELDS:
+        root = now[0]
+    if mode is not None:
+        mode = now[1]
+    is_named = isinstance(now[2], str) and isinstance(base, ImageSpec) and is_ours(base)
+    return root, mode, base if is_named else now[2]
 
 
 def id_of(declared: Any) -> str:
@@ -91,8 +117,10 @@ def id_of(declared: Any) -> str:
     """
     own = vars(ImageSpec).get("id")
     if own is not None:
-        computed: str = own.func(declared)
-        return computed
+        key = key_of(declared)
+        if key not in _ids:
+            _ids[key] = own.func(declared)
+        return _ids[key]
     if isinstance(declared.base_image, ImageSpec):
         declared = copy.copy(declared)
         declared.base_image = id_of(declared.base_image)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flytekit.configuration import SerializationSettings
@@ -12,21 +12,32 @@ from flytekit.core import python_auto_container
 from flytekit.core.context_manager import FlyteContextManager, FlyteEntities
 from flytekit.image_spec.image_spec import ImageSpec
 
-from imagespec.flyte.declared import as_declared, is_ours
+from imagespec.flyte.declared import as_declared, is_ours, key_of
 
-__all__ = ["current_settings", "modules_using", "serialized_specs"]
+__all__ = ["TaskFiles", "current_settings", "serialized_specs"]
 
 
-def modules_using(spec: Any) -> tuple[str, ...]:
-    """Return the files of the loaded tasks that run in the spec's image, sorted."""
-    wanted = as_declared(spec)
-    found = {file for used, file, _ in _uses() if as_declared(used) == wanted}
-    return tuple(sorted(found - {""}))
+class TaskFiles:
+    """Which files define the tasks that run in an image; tasks are looked at once, as they are loaded."""
+
+    def __init__(self) -> None:
+        self._looked_at = 0
+        self._files: dict[str, set[str]] = {}
+
+    def of(self, key: str) -> tuple[str, ...]:
+        """Return the files of the loaded tasks whose spec was declared like this (``key_of``), sorted."""
+        entities = FlyteEntities.entities
+        if self._looked_at > len(entities):
+            self._looked_at = 0
+        for spec, file, _ in _uses(entities[self._looked_at :]):
+            self._files.setdefault(key_of(spec), set()).add(file)
+        self._looked_at = len(entities)
+        return tuple(sorted(self._files.get(key, set()) - {""}))
 
 
 def serialized_specs(settings: SerializationSettings) -> Iterator[Any]:
     """Yield every spec of our builder that is loaded, in the state in which serialization will ask for it."""
-    for spec, _, is_task_image in _uses():
+    for spec, _, is_task_image in _uses(FlyteEntities.entities):
         asked = copy.copy(spec)
         if is_task_image:
             _prepare(asked, settings)
@@ -53,9 +64,9 @@ def _prepare(spec: Any, settings: SerializationSettings) -> None:
         spec.source_root = settings.source_root
 
 
-def _uses() -> Iterator[tuple[Any, str, bool]]:
+def _uses(entities: Sequence[Any]) -> Iterator[tuple[Any, str, bool]]:
     """Yield (spec, file of the task, whether it is the task's own image) for specs of our builder."""
-    for entity in list(FlyteEntities.entities):
+    for entity in list(entities):
         file = _file_of(entity)
         own = getattr(entity, "container_image", None) or getattr(entity, "_image", None)
         if isinstance(own, ImageSpec) and is_ours(own):

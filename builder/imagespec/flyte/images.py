@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import sys
+import os
 import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from imagespec.batch import ensure_all
-from imagespec.compose import Composition
-from imagespec.ensure import BuildRequest
+import click
+
+from imagespec.clients import Clients
 from imagespec.errors import ImageSpecError
-from imagespec.events import Emit
+from imagespec.events import Event, Warned
 from imagespec.flyte.conversion import target_of
-from imagespec.flyte.declared import defining_file, with_declared_base
-from imagespec.flyte.entities import current_settings, modules_using, serialized_specs
-from imagespec.identity import Identity, Target
+from imagespec.flyte.declared import defining_file, key_of
+from imagespec.flyte.entities import TaskFiles, current_settings, serialized_specs
+from imagespec.identity import Identity, Target, identify, workspace_of
 from imagespec.names import Reference
 from imagespec.registry import Resolver
 from imagespec.registry.many import resolve_many
-from imagespec.report import PlainReport
 from imagespec.settings import Settings
+from imagespec.workspace import Workspace
+
+if TYPE_CHECKING:
+    from imagespec.batch import Ending
 
 __all__ = ["Image", "Images"]
-
-_JOBS: Final = 4
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,18 +55,24 @@ class Image:
 class Images:
     """The images of one process. Every answer is found once; threads may ask at the same time."""
 
-    def __init__(self, composition: Callable[[Emit], Composition] | None = None, emit: Emit | None = None) -> None:
-        """``composition`` assembles the run when the first image is asked for; importing flytekit costs nothing."""
-        self._compose = composition or (lambda emit: Composition(Settings.load(), emit=emit))
-        self._emit = emit or PlainReport(sys.stderr)
-        self._composition: Composition | None = None
-        self._known: dict[tuple[str, tuple[str, ...]], Image] = {}
+    def __init__(self) -> None:
+        """Read nothing yet: settings, clients and the disk are looked at when the first image is asked for."""
+        self._known: dict[tuple[Any, ...], Image] = {}
+        self._files = TaskFiles()
         self._lock = threading.RLock()
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
-        """The settings of this run."""
-        return self._run.settings
+        """The settings of this process."""
+        return Settings.load()
+
+    @cached_property
+    def _clients(self) -> Clients:
+        return Clients(self.settings, os.getcwd())
+
+    @cached_property
+    def _workspace(self) -> Workspace:
+        return workspace_of(self.settings, os.getcwd(), _warn)
 
     def tag_of(self, spec: Any) -> str:
         """Return the tag of the spec's image without asking anybody; raise SpecError or InputError."""
@@ -73,13 +81,14 @@ class Images:
     def image_of(self, spec: Any) -> Image:
         """Return what is known of the spec's image; raise SpecError or InputError."""
         with self._lock:
-            modules = modules_using(spec) or tuple(filter(None, (defining_file(spec),)))
-            key = (repr(with_declared_base(spec)), modules)
+            declared = key_of(spec)
+            modules = self._files.of(declared) or tuple(filter(None, (defining_file(spec),)))
+            key = (declared, spec.source_root, getattr(spec, "source_copy_mode", None), modules)
             image = self._known.get(key)
             if image is None:
-                target = target_of(spec, self._run.workspace, modules)
-                forced = target.declaration.is_forced
-                image = Image(target=target, identity=self._run.identify(target), is_forced=forced)
+                target = target_of(spec, self._workspace, modules)
+                identity = identify(target, self._workspace)
+                image = Image(target=target, identity=identity, is_forced=target.declaration.is_forced)
                 self._known[key] = image
             return image
 
@@ -106,12 +115,6 @@ class Images:
                 raise image.error
             return image
 
-    @property
-    def _run(self) -> Composition:
-        if self._composition is None:
-            self._composition = self._compose(self._emit)
-        return self._composition
-
     def _loaded(self, spec: Any) -> list[Image]:
         """Return the images of everything that is loaded; what is wrong with one is said when it is asked for."""
         images = []
@@ -136,42 +139,28 @@ class Images:
 
     def _where(self, image: Image) -> Resolver:
         if not self.settings.pushes_for_flyte:
-            return self._run.local_images
-        return self._run.images_of(image.target.declaration, image.identity)
+            return self._clients.local_images
+        return self._clients.images_of(image.target.declaration, image.identity)
 
     def _build(self, images: Sequence[Image]) -> None:
-        requests = [self._request(image) for image in images]
-        run = self._run
-        endings = ensure_all(
-            requests,
-            run.workspace,
-            emit=self._emit,
-            clock=time.monotonic,
-            jobs=_JOBS,
-            cancellation=run.cancellation,
-        )
-        for image, ending in zip(images, endings, strict=True):
-            image.is_there = ending.result is not None
-            image.error = ending.error
-            if ending.result is not None:
+        # Imported here: what builds is large, and most serializations find every image there.
+        building = import_module("imagespec.flyte.building")
+        wanted = [(image.target, image.is_forced) for image in images]
+        endings: tuple[Ending, ...] = building.build_all(self.settings, wanted)
+        became = {image.identity.reference: ending for image, ending in zip(images, endings, strict=True)}
+        for image in self._known.values():
+            ending = became.get(image.identity.reference)
+            if ending is not None:
+                image.is_there, image.error = ending.result is not None, ending.error
                 # Forced means built once in this run, not at every question.
-                image.is_forced = False
+                image.is_forced = image.is_forced and ending.result is None
 
-    def _request(self, image: Image) -> BuildRequest:
-        request = self._run.request(image.target, is_forced=image.is_forced)
-        return request if self.settings.pushes_for_flyte else self._kept_local(request)
 
-    def _kept_local(self, request: BuildRequest) -> BuildRequest:
-        run = self._run
-        return replace(
-            request,
-            images=run.local_images,
-            builder=run.builder(run.settings.builder, run.registry, is_loading=True),
-            options=replace(request.options, load=True),
-            parent=self._kept_local(request.parent) if request.parent else None,
-            registry=None,
-        )
+def _warn(event: Event) -> None:
+    if isinstance(event, Warned):
+        click.echo(f"warning: {event.message}" + (f" ({event.hint})" if event.hint else ""), err=True)
 
 
 def _distinct(images: Iterable[Image]) -> list[Image]:
-    return list({image.identity.reference: image for image in images}.values())
+    """Return one image of each name, the forced one where there is one."""
+    return list({one.identity.reference: one for one in sorted(images, key=lambda one: one.is_forced)}.values())

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flytekit.image_spec.image_spec import ImageSpec
 
 from imagespec.flyte.declared import as_declared, id_of, is_ours, remember_declarations
-from imagespec.flyte.images import Images
+
+if TYPE_CHECKING:
+    from imagespec.flyte.images import Images
 
 __all__ = ["install_names"]
 
 
-def install_names(images: Images) -> None:
+def install_names(images: Callable[[], Images]) -> None:
     """Give flytekit's specs our tag and a steady id, where they are of our builder.
 
     Releases before 1.14 have neither: there the builder tells flytekit which name stands for which.
@@ -41,11 +44,11 @@ class _Id:
 class _Tag:
     """The tag of the image that we would build, from the declaration and the disk alone."""
 
-    def __init__(self, own: Any, images: Images) -> None:
+    def __init__(self, own: Any, images: Callable[[], Images]) -> None:
         self._own = own
         self._images = images
 
     def __get__(self, spec: Any, owner: Any = None) -> Any:
         if spec is None:
             return self
-        return self._images.tag_of(spec) if is_ours(spec) else self._own.__get__(spec, owner)
+        return self._images().tag_of(spec) if is_ours(spec) else self._own.__get__(spec, owner)

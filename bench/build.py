@@ -80,10 +80,8 @@ print(f"bench_build={time.perf_counter() - begun}")
 def measure(*, quick: bool = False) -> list[dict[str, Any]]:
     """Return the rows; ``quick`` means three runs instead of seven, and none with empty caches."""
     bench = _Bench(3 if quick else 7)
-    rows = bench.edits()
-    rows += bench.environments(empty=not quick)
-    rows += bench.changed_package()
-    return rows + bench.large_wheel()
+    rows = [*bench.edits(), *bench.packages_alone(), *bench.packages_compiled(), *bench.changed_package()]
+    return [*rows, *([] if quick else bench.nothing_at_hand()), *bench.large_wheel()]
 
 
 class _Bench:
@@ -188,78 +186,89 @@ class _Bench:
             rows.append(row(PART, f"one edited source, {name}", ours, peer, "docker buildx, COPY last", goal=goal))
         return rows
 
-    def environments(self, *, empty: bool) -> list[dict[str, Any]]:
-        """numpy, pandas and scikit-learn: into a repository that has none of it."""
-        rows = []
-        unique = lambda: f"env-{self.fresh()}"  # noqa: E731
-        self._warm(SCIENCE)
-        layers = lambda: self._forget("layers", "records")  # noqa: E731
-        compiled = lambda: self._forget("layers", "records", "bytecode")  # noqa: E731
-        empty_context = self.work / "empty"
-        empty_context.mkdir(exist_ok=True)
-
-        def pair(ours: Runner, install: str, who: str, **more: Any) -> tuple[list[Run], list[Run]]:
-            peer = self.buildx(install, who, context=str(empty_context), repository=unique, fresh_step=True, **more)
-            first, second = in_turn([ours, peer], self.times)
-            return first, second
-
+    def packages_alone(self) -> list[dict[str, Any]]:
+        """numpy, pandas and scikit-learn without bytecode, into a repository that has none of it."""
         say("packages without bytecode")
-        plain = self.ours(SCIENCE, repository=unique, before=layers)
-        ours, peer = pair(plain, _install(SCIENCE), "docker buildx, uv")
-        rows.append(row(PART, "3 packages, wheels at hand", ours, peer, "docker buildx, uv, cache mount", goal=11))
+        self._warm(SCIENCE)
+        plain = self.ours(SCIENCE, repository=self._unique, before=lambda: self._forget("layers", "records"))
+        ours, peer = self._pair(plain, _install(SCIENCE), "docker buildx, uv")
         limit = in_turn([self._limit()], self.times)[0]
-        rows.append(row(PART, "3 packages, beside what the machine can do", ours, limit, "bytes read, hashed and sent",
-                        what="build", goal=2, at_most=True))  # fmt: skip
-        fast, peer = pair(plain, _install(SCIENCE), "docker buildx, zstd",
-                          output=",compression=zstd,force-compression=true,oci-mediatypes=true")  # fmt: skip
-        rows.append(row(PART, "3 packages, its fastest setting", fast, peer, "docker buildx, uv, zstd", goal=7))
+        zstd = ",compression=zstd,force-compression=true,oci-mediatypes=true"
+        fast, fastest = self._pair(plain, _install(SCIENCE), "docker buildx, zstd", output=zstd)
+        return [
+            row(PART, "3 packages, wheels at hand", ours, peer, "docker buildx, uv, cache mount", goal=11),
+            row(PART, "3 packages, its fastest setting", fast, fastest, "docker buildx, uv, zstd", goal=7),
+            row(
+                PART,
+                "3 packages, beside what the machine can do",
+                ours,
+                limit,
+                "bytes read, hashed and sent",
+                what="build",
+                goal=2,
+                at_most=True,
+            ),
+        ]
+
+    def packages_compiled(self) -> list[dict[str, Any]]:
+        """The same with bytecode: made for the first time, and at hand."""
         say("packages with bytecode")
-        first = self.ours(SCIENCE, repository=unique, bytecode=True, before=compiled)
-        ours, peer = pair(first, _install(SCIENCE, bytecode=True), "docker buildx, compiled")
-        rows.append(row(PART, "3 packages, bytecode made", ours, peer, "docker buildx, uv, compiled", goal=2.5))
-        again = self.ours(SCIENCE, repository=unique, bytecode=True)
-        other = in_turn([again], self.times)[0]
-        rows.append(row(PART, "3 packages, bytecode at hand", other, peer, "docker buildx, uv, compiled", goal=15))
-        seconds = sorted(run.seconds("build") for run in other)[len(other) // 2]
-        rows[-1] |= {"without_start_s": round(seconds, 3), "limit_s": MAX_MOUNTED_S, "within": seconds < MAX_MOUNTED_S}
-        if empty:
-            say("packages with empty caches")
-            nothing = self.ours(SCIENCE, repository=unique,
-                                before=lambda: self._forget("layers", "records", "wheels", "locks"))  # fmt: skip
-            ours, peer = pair(nothing, _install(SCIENCE), "docker buildx, empty cache", fresh_cache=True)
-            rows.append(row(PART, "3 packages, empty caches", ours, peer, "docker buildx, empty cache mount", goal=8))
-        return rows
+        self._warm(SCIENCE)
+        forget = lambda: self._forget("layers", "records", "bytecode")  # noqa: E731
+        first = self.ours(SCIENCE, repository=self._unique, bytecode=True, before=forget)
+        ours, peer = self._pair(first, _install(SCIENCE, bytecode=True), "docker buildx, compiled")
+        again = in_turn([self.ours(SCIENCE, repository=self._unique, bytecode=True)], self.times)[0]
+        seconds = sorted(run.seconds("build") for run in again)[len(again) // 2]
+        within = {"without_start_s": round(seconds, 3), "limit_s": MAX_MOUNTED_S, "within": seconds < MAX_MOUNTED_S}
+        return [
+            row(PART, "3 packages, bytecode made", ours, peer, "docker buildx, uv, compiled", goal=2.5),
+            row(PART, "3 packages, another repository", again, peer, "docker buildx, uv, compiled", goal=15, **within),
+        ]
+
+    def nothing_at_hand(self) -> list[dict[str, Any]]:
+        """The same without bytecode and with empty caches on both sides: what the network takes."""
+        say("packages with empty caches")
+        forget = lambda: self._forget("layers", "records", "wheels", "locks")  # noqa: E731
+        ours, peer = self._pair(
+            self.ours(SCIENCE, repository=self._unique, before=forget),
+            _install(SCIENCE),
+            "docker buildx, empty cache",
+            fresh_cache=True,
+        )
+        return [row(PART, "3 packages, empty caches", ours, peer, "docker buildx, empty cache mount", goal=8)]
+
+    def _unique(self) -> str:
+        return f"env-{self.fresh()}"
+
+    def _pair(self, ours: Runner, install: str, who: str, **more: Any) -> tuple[list[Run], list[Run]]:
+        empty = self.work / "empty"
+        empty.mkdir(exist_ok=True)
+        peer = self.buildx(install, who, context=str(empty), repository=self._unique, fresh_step=True, **more)
+        first, second = in_turn([ours, peer], self.times)
+        return first, second
 
     def changed_package(self) -> list[dict[str, Any]]:
-        """One small package changed among a hundred, in the repository that has the others."""
+        """One small package changed among a hundred, in the repository that has the others.
+
+        The versions take turns; what was made of the group that the package is in is forgotten each time.
+        """
         say("one package of a hundred changed")
-        versions = ["3.6", "3.7"]
-        packages: list[str] = []
+        versions = [(*HUNDRED, "idna==3.6"), (*HUNDRED, "idna==3.7")]
+        for packages in versions:
+            self._warm(packages)
+        repository = self._unique()
+        commands = [self.ours(packages, repository=lambda: repository) for packages in versions]
+        command: list[str] = []
 
         def change() -> None:
-            versions.reverse()
-            packages[:] = [*HUNDRED, f"idna=={versions[0]}"]
-            self._forget_layers_of_small_wheels()
+            commands.reverse()
+            commands[0].before()
+            command[:] = commands[0].command
+            self._forget_small_layers()
 
-        self._warm((*HUNDRED, "idna==3.6"))
-        self._warm((*HUNDRED, "idna==3.7"))
-        rows = []
-        unique = [f"hundred-{self.fresh()}"]
-        ours = self.ours(packages, repository=lambda: unique[0], before=change)
-        command = ours.command
-        prepare = ours.before
-
-        def prepared() -> None:
-            prepare()
-            command.extend(packages) if command[-1] == "" else None  # type: ignore[attr-defined]
-
-        ours = Runner(who=ours.who, command=command, environment=ours.environment, before=prepared)
-        empty_context = self.work / "empty"
-        peer = self.buildx(_install((*HUNDRED, "idna==3.7")), "docker buildx", context=str(empty_context),
-                           repository=lambda: unique[0] + "-peer", fresh_step=True)  # fmt: skip
-        mine, theirs = in_turn([ours, peer], self.times)
-        rows.append(row(PART, "one package of a hundred changed", mine, theirs, "docker buildx, uv", goal=15))
-        return rows
+        ours = Runner(who="imagespec", command=command, environment=commands[0].environment, before=change)
+        mine, theirs = self._pair(ours, _install(versions[0]), "docker buildx, uv")
+        return [row(PART, "one package of a hundred changed", mine, theirs, "docker buildx, uv", goal=15)]
 
     def large_wheel(self) -> list[dict[str, Any]]:
         """The memory that a large wheel takes: a module of 400 MB that cannot be compressed."""
@@ -290,12 +299,13 @@ class _Bench:
         for kind in kinds:
             shutil.rmtree(self.cache / "daemonless" / kind, ignore_errors=True)
 
-    def _forget_layers_of_small_wheels(self) -> None:
+    def _forget_small_layers(self) -> None:
         """Forget the layers of the group that the changed package is in, as if this version were new here."""
-        records = self.cache / "daemonless" / "records"
-        for path in records.glob("*/*") if records.exists() else ():
+        for path in (self.cache / "daemonless" / "records").glob("*/*"):
             value = json.loads(path.read_text())
-            if isinstance(value, dict) and value.get("size_bytes", 1 << 30) < 1 << 20:
+            if isinstance(value, dict) and any(
+                f"idna {version}" in value.get("title", "") for version in ("3.6", "3.7")
+            ):
                 path.unlink()
 
 

@@ -116,9 +116,14 @@ def test_a_project_and_its_poetry_lock(store: Store, index: PackageIndex) -> Non
         "lib": "1.5",
         "dep": "2.0",
     }
-    text = '[[package]]\nname = "lib"\nversion = "1.0"\n[[package]]\nname = "dep"\nversion = "1.0"\n'
+    packages = "".join(
+        f'[[package]]\nname = "{name}"\nversion = "1.0"\ngroups = ["{group}"]\nfiles = []\n'
+        for name, group in (("lib", "main"), ("dep", "main"), ("tool", "tools"))
+    )
+    text = f'{packages}[metadata]\nlock-version = "2.1"\n'
     lock = LockFiles(kind="poetry.lock", files=(TextFile(path="poetry.lock", data=text.encode()), project))
     assert resolved(store, step(index, lock=lock)) == {"lib": "1.0", "dep": "1.0"}
+    assert resolved(store, step(index, lock=lock, groups=("tools",))) == {"lib": "1.0", "dep": "1.0", "tool": "1.0"}
 
 
 def test_hashes_are_required_where_they_are_asked_for(store: Store, index: PackageIndex) -> None:

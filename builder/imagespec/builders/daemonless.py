@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -186,10 +186,11 @@ class DaemonlessBuilder:
         self, work: _Work, plan: BuildPlan, emit: Emit
     ) -> tuple[dict[Platform, Image], dict[Platform, Environment]]:
         """Return base and environment, those of the last look when it was for the same build."""
-        if self._looked is None or self._looked[0] is not plan or self._looked[1] != work.options:
+        looked = self._looked
+        if looked is None or looked[0] is not plan or looked[1] != work.options:
             bases = self._bases.read(plan, work.options)
-            self._looked = plan, work.options, bases, work.look(plan, bases, emit)
-        return self._looked[2], self._looked[3]
+            looked = self._looked = plan, work.options, bases, work.look(plan, bases, emit)
+        return looked[2], looked[3]
 
     @contextmanager
     def _work(self, options: BuildOptions) -> Iterator[_Work]:
@@ -197,8 +198,7 @@ class DaemonlessBuilder:
         fetching = Fetching(
             ca_bundle=options.ca_bundle or self._ca_bundle, netrc=netrc, variables=tuple(options.proxies)
         )
-        wheels = WheelStore(self._store, fetching, self._proxies)
-        try:
+        with self._store, closing(WheelStore(self._store, fetching, self._proxies)) as wheels:
             yield _Work(
                 store=self._store,
                 registry=self._registry,
@@ -209,9 +209,6 @@ class DaemonlessBuilder:
                 interpreters=self._interpreters,
                 options=options,
             )
-        finally:
-            wheels.close()
-            self._store.close()
 
 
 @dataclass(frozen=True, kw_only=True)

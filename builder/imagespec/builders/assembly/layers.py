@@ -43,14 +43,14 @@ class LayerStore:
         known = self._store.record(key)
         written = _read(known) if isinstance(known, dict) else None
         if written is None:
-            written = self._make(key, write, spliced)
+            written = self._make(key, title, write, spliced)
         kept = written
 
         def opened() -> BinaryIO:
             name = kept.digest.encoded
             path = self._store.find("layers", name, kept.size_bytes)
             if path is None:
-                again = self._make(key, write, spliced)
+                again = self._make(key, title, write, spliced)
                 if again.digest != kept.digest:
                     raise IntegrityError(
                         f"layer: {title} came out as {again.digest}, not {kept.digest}",
@@ -62,7 +62,7 @@ class LayerStore:
         descriptor = Descriptor(media_type=kept.media_type, digest=kept.digest, size_bytes=kept.size_bytes)
         return Layer(descriptor=descriptor, diff_id=str(kept.diff_id), title=title, open=opened)
 
-    def _make(self, key: str, write: Write, spliced: bool) -> Written:
+    def _make(self, key: str, title: str, write: Write, spliced: bool) -> Written:
         made: list[Written] = []
 
         def fill(file: BinaryIO) -> str:
@@ -73,7 +73,7 @@ class LayerStore:
 
         self._store.write("layers", fill)
         written = made[0]
-        self._store.write_record(key, _value(written))
+        self._store.write_record(key, {**_value(written), "title": title})
         return written
 
 

@@ -6,14 +6,15 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from imagespec.builders.assembly.store import Store, key_of
 from imagespec.errors import BuildFailed, SpecError, Unsupported
 from imagespec.plan import PythonPackages
+from imagespec.poetry_lock import POETRY_LOCK, requirement_lines
 from imagespec.wheels.arguments import Understood, understood
 from imagespec.wheels.lock import LockedWheel, Target, chosen, normalized
 
@@ -32,7 +33,7 @@ _HASH: Final = re.compile(r"--hash[= ]sha256:([0-9a-f]{64})")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VERSION_CONTROL: Final = re.compile(r"(^|[\s@])(git|hg|svn|bzr)\+", re.IGNORECASE)
 _SOURCE_ONLY: Final = ("has no usable wheels", "has no wheels with", "building from source is disabled")
-_LOCKS: Final = ("uv.lock", "pyproject.toml", "poetry.lock")
+_LOCKS: Final = ("uv.lock", "pyproject.toml", POETRY_LOCK)
 _HINT: Final = "--builder buildkit builds packages from their sources"
 
 
@@ -98,6 +99,9 @@ class Resolver:
         """
         if step.lock is not None and (step.lock.kind == "uv.lock" or step.lock.kind.startswith("pylock.")):
             return self._from_lock(step, target)
+        if step.lock is not None and step.lock.kind == POETRY_LOCK:
+            locked = requirement_lines(step.lock, step.extras, step.groups)
+            step = replace(step, lines=(*step.lines, *locked), lock=None, extras=(), groups=())
         said = understood(step.arguments, "pip_extra_args")
         listed = understood(step.options, "requirements")
         key = key_of("lock", _FORMAT, _texts(step), step.index, step.extra_indexes, said.words, listed.words,
@@ -193,8 +197,7 @@ def _write_sources(work: Path, step: PythonPackages, installed: Mapping[str, str
     constraints = [*step.constraints, *(held if step.keep_installed else ())]
     if step.lock is not None:
         _write_files(work, step)
-        more, pins = _lock_words(work, step)
-        words, constraints = [*words, *more], [*constraints, *pins]
+        words += _project_words(step)
     if constraints:
         (work / "constraints.txt").write_text("".join(f"{line}\n" for line in constraints), encoding="utf-8")
         words += ["--constraints", "constraints.txt"]
@@ -215,26 +218,14 @@ def _write_files(work: Path, step: PythonPackages) -> None:
         path.write_bytes(file.data)
 
 
-def _lock_words(work: Path, step: PythonPackages) -> tuple[list[str], list[str]]:
-    """Return the words that name a project, and the versions that its lock holds it to."""
-    assert step.lock is not None
+def _project_words(step: PythonPackages) -> list[str]:
+    """Return the words that name a project."""
     words = ["pyproject.toml"]
     for extra in step.extras:
         words += ["--extra", extra]
     for group in step.groups:
         words += ["--group", group]
-    if step.lock.kind == "pyproject.toml":
-        return words, []
-    name = next(file.path for file in step.lock.files if file.path.endswith(".lock"))
-    locked = _toml((work / name).read_text(encoding="utf-8")).get("package", [])
-    return words, [f"{one['name']}=={one['version']}" for one in locked if _is_pin(one, locked)]
-
-
-def _is_pin(package: Mapping[str, Any], locked: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether a locked package has one version, from an index."""
-    source = package.get("source", {})
-    local = any(key in source for key in ("editable", "virtual", "directory", "git", "path"))
-    return not local and "version" in package and sum(one["name"] == package["name"] for one in locked) == 1
+    return words
 
 
 def _target_words(target: Target) -> list[str]:

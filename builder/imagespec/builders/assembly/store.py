@@ -49,6 +49,20 @@ class Store:
         self._work: Path | None = None
         self._work_lock = -1
         self._opening = threading.Lock()
+        self._users = 0
+
+    def __enter__(self) -> Store:
+        """Use the store for one build; several may run side by side."""
+        with self._opening:
+            self._users += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._opening:
+            self._users -= 1
+            last = self._users == 0
+        if last:
+            self.close()
 
     def path(self, kind: str, name: str) -> Path:
         """Return where a file of this kind and name is, or would be."""
@@ -121,12 +135,12 @@ class Store:
         """Give a new folder, removed at the end; the next process removes it if this one is killed."""
         import shutil
 
-        path = self.temporary()
-        try:
-            yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
-            self.close()
+        with self:
+            path = self.temporary()
+            try:
+                yield path
+            finally:
+                shutil.rmtree(path, ignore_errors=True)
 
     def _own_folder(self) -> Path:
         with self._opening:
@@ -138,7 +152,7 @@ class Store:
             return self._work
 
     def close(self) -> None:
-        """Remove this process's folder."""
+        """Remove the folder of what is being written."""
         if self._work is not None:
             import shutil
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -250,6 +252,32 @@ class TestEnvironmentAndCode:
         assert builder.build_on_environment(plan, SOURCES, target, options=BuildOptions(), emit=discard) is None
         assert place.registry.resolve(target) is None
 
+    def test_sources_go_on_an_environment_that_buildkit_made(self, place: Place, cache: Path, tmp_path: Path) -> None:
+        plan = plan_of(SOURCES, base_image=place.base, apt_packages=["tree"], env={"A": "1"})
+        target = place.reference("mixed")
+        kept = environment_reference(plan, target)
+        (tmp_path / "Dockerfile").write_text(
+            f"FROM {place.base}\nRUN useradd --uid 1000 --home-dir /home/flytekit flytekit\n"
+            "RUN chown -R 1000:1000 /root\n"
+            'ENV PATH="/opt/venv/bin:$PATH" A=1\nWORKDIR /root\nRUN mkdir /opt/venv && echo made > /opt/venv/by\n'
+            "USER flytekit\n"
+        )
+        env = {**os.environ, "DOCKER_HOST": place.bed["docker_host"], "DOCKER_CONFIG": place.bed["docker_config"]}
+        env["PATH"] = os.pathsep.join([*place.bed["path"], env["PATH"]])
+        words = ["docker", "buildx", "build", "--quiet", "--provenance=false", "--push", "--tag", str(kept)]
+        subprocess.run([*words, str(tmp_path)], env=env, check=True, capture_output=True)
+        builder = DaemonlessBuilder(cache_dir=cache, registry=place.registry)
+        with pytest.raises(Unsupported):
+            builder.check(plan)
+        assert builder.build_on_environment(plan, SOURCES, target, options=BuildOptions(), emit=discard)
+        check_image(place.registry, target, base_layers=len(layers_of(place, "mixed")) - 1, changed=OWNED)
+        script = "cat /opt/venv/by; python3 -m app.main; echo $PATH $A; printenv _F_IMG_ID"
+        out = place.run("mixed", "sh", "-c", script).splitlines()
+        assert out[:2] == ["made", "ran as flytekit in /root"]
+        assert out[2].startswith("/opt/venv/bin:/usr/local/sbin:")
+        assert out[2].endswith(" 1")
+        assert len(out) == 4
+
     def test_many_sources_are_eight_layers_and_an_edit_changes_one(self, place: Place, cache: Path) -> None:
         files = {f"pkg/m{number}.py": b"x = %d\n" % number * 50 for number in range(600)}
         builder = DaemonlessBuilder(cache_dir=cache, registry=place.registry)
@@ -434,6 +462,24 @@ class TestOutput:
         assert problems_of(registry, TARGET, base_layers=1, changed=OWNED) == ()
         assert registry.resolve(TARGET, plan.platforms) is not None
 
+    def test_wheels_are_those_of_the_platform(self, offline: Offline) -> None:
+        bases = FakeRegistry()
+        reference = Reference.parse("registry.test/base:machines")
+        _two_platforms(LayoutRegistry(offline.layout), offline.digest, bases, reference)
+        plan = plan_of(
+            base_image=str(reference),
+            platform="linux/amd64,linux/arm64",
+            packages=["markupsafe==3.0.3"],
+            builder_options={"bytecode": False},
+        )
+        registry = FakeRegistry()
+        builder = DaemonlessBuilder(cache_dir=offline.cache, registry=registry, bases=bases)
+        builder.build(plan, SOURCES, TARGET, options=BuildOptions(), emit=discard)
+        index = registry.read_manifest(TARGET)
+        assert index is not None
+        machines = {str(one.platform): _machines(registry, one.digest) for one in index.manifests}
+        assert machines == {"linux/amd64": {62}, "linux/arm64": {183}}
+
     @pytest.mark.parametrize("compression", ["gzip", "gzip-member", "uncompressed"])
     def test_every_compression(self, offline: Offline, compression: str) -> None:
         registry = FakeRegistry()
@@ -489,6 +535,21 @@ def _base(layout: LayoutRegistry, digest: Any) -> tuple[Manifest, dict[str, Any]
     with layout.read_blob(repository, manifest.config.digest) as config, \
             layout.read_blob(repository, manifest.layers[0].digest) as layer:  # fmt: skip
         return manifest, json.load(config), layer.read()
+
+
+def _machines(registry: FakeRegistry, digest: Digest) -> set[int]:
+    """Return the processors that the libraries over the base are for, as ELF numbers them."""
+    manifest = registry.read_manifest(Reference(TARGET.repository, None, digest))
+    assert manifest is not None
+    found = set()
+    for layer in manifest.layers[1:]:
+        with registry.read_blob(TARGET.repository, layer.digest) as blob, \
+                tarfile.open(fileobj=gzip.GzipFile(fileobj=blob), mode="r|") as archive:  # fmt: skip
+            for member in archive:
+                file = archive.extractfile(member) if member.name.endswith(".so") else None
+                if file is not None:
+                    found.add(int.from_bytes(file.read(20)[18:20], "little"))
+    return found
 
 
 def _two_platforms(layout: LayoutRegistry, digest: Any, registry: FakeRegistry, reference: Reference) -> None:

@@ -74,8 +74,7 @@ def _identify(
         # A parent without a registry is kept where its child goes: nowhere else could a builder find it.
         parent = _identify(base, modules, base.registry or registry, workspace)
     snapshot = workspace.take(declaration, modules=modules)
-    as_parent = Parent(plan=parent.plan, fingerprint=parent.fingerprint.digest) if parent else None
-    plan = make_plan(declaration, snapshot, as_parent, image_id=declaration.image_id)
+    plan = make_plan(declaration, snapshot, _as_parent(parent), image_id=declaration.image_id)
     fingerprint = fingerprint_of(plan)
     reference = _reference(declaration, registry, tag_of(fingerprint, declaration.tag_format))
     return Identity(plan=plan, fingerprint=fingerprint, reference=reference, is_local=registry is None, parent=parent)
@@ -84,3 +83,9 @@ def _identify(
 def _reference(declaration: Declaration, registry: str | None, tag: str) -> Reference:
     prefix = f"{registry}/" if registry else ""
     return Reference(Repository.parse(f"{prefix}{declaration.name}"), tag)
+
+
+def _as_parent(identity: Identity | None) -> Parent | None:
+    if identity is None:
+        return None
+    return Parent(plan=identity.plan, fingerprint=identity.fingerprint.digest, parent=_as_parent(identity.parent))

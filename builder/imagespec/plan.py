@@ -189,10 +189,11 @@ class BuildPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parent:
-    """The plan of a ``base_image`` that is itself an ImageSpec."""
+    """The plan of a ``base_image`` that is itself an ImageSpec, and its own parent where it has one."""
 
     plan: BuildPlan
     fingerprint: Digest
+    parent: Parent | None = None
 
 
 def environment_of(plan: BuildPlan) -> BuildPlan | None:

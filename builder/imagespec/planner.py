@@ -221,7 +221,7 @@ def _environment_steps(
         steps.append(conda)
     if parent is None:
         steps.append(_environment(declaration, conda, tools))
-    elif declaration.python_exec or declaration.python_version not in (None, _python_of(parent.plan)):
+    elif declaration.python_exec or declaration.python_version not in (None, _python_of(parent)):
         field = "python_exec" if declaration.python_exec else "python_version"
         raise SpecError(f"{field}: base_image has its own Python", path=field, hint=f"set {field} on the base_image")
     packages = _packages(declaration, snapshot, what, parent)
@@ -230,9 +230,12 @@ def _environment_steps(
     return tuple(steps)
 
 
-def _python_of(plan: BuildPlan) -> str | None:
-    environments = [step for step in plan.steps if isinstance(step, PythonEnvironment)]
-    return environments[-1].version or None if environments else None
+def _python_of(parent: Parent) -> str | None:
+    """Return the Python version that the lowest of the parents declares, None when its base decides."""
+    environments = [step for step in parent.plan.steps if isinstance(step, PythonEnvironment)]
+    if environments:
+        return environments[-1].version or None
+    return _python_of(parent.parent) if parent.parent else None
 
 
 def _conda(declaration: Declaration, snapshot: Snapshot, parent: Parent | None) -> CondaInstall | None:

@@ -239,3 +239,13 @@ def test_a_plan_splits_where_nothing_runs_after_the_sources() -> None:
     assert environment_of(plan()) is None
     assert environment_of(plan(copied(file("a")), commands=["x"])) is None
     assert environment_of(plan(copied(file("a")), commands=["x"], builder_options={"commands_first": True})) is not None
+
+
+def test_a_version_is_compared_with_that_of_the_lowest_parent() -> None:
+    bottom = make_plan(Declaration(python_version="3.12"), Snapshot())
+    first = Parent(plan=bottom, fingerprint=fingerprint_of(bottom).digest)
+    middle = make_plan(Declaration(base_image=Declaration()), Snapshot(), first)
+    second = Parent(plan=middle, fingerprint=fingerprint_of(middle).digest, parent=first)
+    assert make_plan(Declaration(base_image=Declaration(), python_version="3.12"), Snapshot(), second)
+    with pytest.raises(SpecError, match="python_version: base_image has its own Python"):
+        make_plan(Declaration(base_image=Declaration(), python_version="3.11"), Snapshot(), second)

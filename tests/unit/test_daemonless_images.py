@@ -381,6 +381,16 @@ class TestStore:
         assert {one.name for one in store.list()} == {"w0", "w3"}
         store.close()
 
+    def test_it_is_pruned_once_a_day(self, tmp_path: Path) -> None:
+        store, now = Store(tmp_path), time.time()
+        for name in ("a", "b"):
+            store.write("wheels", lambda out, n=name: (out.write(bytes(100)), n)[1])  # type: ignore[misc]
+            os.utime(store.path("wheels", name), (now - ord(name), now - ord(name)))
+        assert store.prune_when_due(250, now) == ()
+        assert store.prune_when_due(150, now + 3600) == ()
+        assert [one.name for one in store.prune_when_due(150, now + 90_000)] == ["b"]
+        store.close()
+
     def test_keys_have_no_joints(self) -> None:
         assert key_of("ab", "c") != key_of("a", "bc")
         assert key_of(["a"], "b") != key_of(["a", "b"])

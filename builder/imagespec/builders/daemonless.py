@@ -26,7 +26,7 @@ from imagespec.builders.assembly.layer_file import COMPRESSIONS, GZIP
 from imagespec.builders.assembly.layers import Layer, LayerStore
 from imagespec.builders.assembly.resolution import Fetching, Resolver, check_packages
 from imagespec.builders.assembly.roots import above
-from imagespec.builders.assembly.store import Store
+from imagespec.builders.assembly.store import DEFAULT_LIMIT_BYTES, Store
 from imagespec.builders.assembly.upload import PUSH, Assembled, Uploader
 from imagespec.builders.assembly.wheel_store import WheelStore
 from imagespec.errors import Cancelled, SpecError, Unsupported
@@ -79,12 +79,14 @@ class DaemonlessBuilder:
         proxies: Proxies | None = None,
         interpreters: Sequence[str] = (),
         docker_host: str = "",
+        limit_bytes: int = DEFAULT_LIMIT_BYTES,
     ) -> None:
         """``registry`` is where images go; ``bases`` where base images come from, the same when None.
 
         ``locate`` tells where a base is pulled from (a mirror, or itself). ``interpreters`` are Pythons of this machine
         that may compile bytecode, beside this one and those that uv finds. ``docker_host`` is the engine that images
-        are loaded into where the options say so, "" the usual one.
+        are loaded into where the options say so, "" the usual one. What the store keeps beyond ``limit_bytes`` is
+        removed once a day, what was not used for longest first.
         """
         self._cache_dir = cache_dir
         self._store = Store(cache_dir / "daemonless")
@@ -93,6 +95,7 @@ class DaemonlessBuilder:
         self._locate = locate
         self._bases = BaseReader(self._store, registry, self._read_from, locate)
         self._docker_host = docker_host
+        self._limit_bytes = limit_bytes
         self._ca_bundle = ca_bundle
         self._proxies = proxies or Proxies()
         self._interpreters = tuple(interpreters)
@@ -209,6 +212,7 @@ class DaemonlessBuilder:
                 interpreters=self._interpreters,
                 options=options,
             )
+            self._store.prune_when_due(self._limit_bytes, time.time())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from imagespec.wheels.placement import Placed
 
 __all__ = ["BytecodeStore", "Compiler", "find_compiler"]
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _TIME_LIMIT_S: Final = 600.0
 _ASK: Final = (
     "import json,sys;print(json.dumps([sys.executable,'%d.%d.%d'%sys.version_info[:3],sys.implementation.name]))"
@@ -47,7 +47,7 @@ with zipfile.ZipFile(job["wheel"]) as wheel, zipfile.ZipFile(job["output"], "w",
         output.writestr(info, data, compresslevel=job["level"])
         del code, data, source
 """
-_LEVEL: Final = 6
+_LEVEL: Final = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

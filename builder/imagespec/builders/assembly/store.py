@@ -18,11 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-__all__ = ["Kept", "Store", "key_of"]
+__all__ = ["DEFAULT_LIMIT_BYTES", "Kept", "Store", "key_of"]
 
 _KINDS: Final = ("layers", "wheels", "bytecode", "bases", "locks", "records")
 _LOCK: Final = "lock"
+_PRUNED: Final = "pruned"
+_PRUNE_EVERY_S: Final = 86_400.0
 DEFAULT_LIMIT_BYTES: Final = 20 << 30
+"""How much the store may keep where nobody says otherwise."""
 
 
 def key_of(*parts: Any) -> str:
@@ -171,13 +174,29 @@ class Store:
     def prune(self, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> tuple[Kept, ...]:
         """Remove what was not used for longest until the rest fits in ``limit_bytes``; return what was removed."""
         kept = sorted(self.list(), key=lambda one: one.used_s, reverse=True)
-        removed, total = [], 0
+        removed: list[Kept] = []
+        total = 0
         for one in kept:
             total += one.size_bytes
             if total > limit_bytes:
                 self.path(one.kind, one.name).unlink(missing_ok=True)
                 removed.append(one)
         return tuple(removed)
+
+    def prune_when_due(self, limit_bytes: int, now_s: float) -> tuple[Kept, ...]:
+        """Prune if the last time was a day ago; return what was removed."""
+        marker = self._root / _PRUNED
+        if _age_s(marker, now_s) < _PRUNE_EVERY_S or not self._root.exists():
+            return ()
+        marker.touch()
+        return self.prune(limit_bytes)
+
+
+def _age_s(path: Path, now_s: float) -> float:
+    try:
+        return now_s - path.stat().st_mtime
+    except OSError:
+        return _PRUNE_EVERY_S
 
 
 def _own_folder(parent: Path) -> tuple[Path, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -103,7 +104,7 @@ def test_the_build_of_a_killed_process_is_taken_over(imagespec: Command, tmp_pat
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with subprocess.Popen(
-            [sys.executable, "-m", "imagespec", "build", *arguments],
+            [sys.executable, "-m", "imagespec", "build", *arguments, "--events", "json-lines"],
             cwd=tmp_path,
             env=imagespec.env,
             stderr=subprocess.PIPE,
@@ -111,12 +112,14 @@ def test_the_build_of_a_killed_process_is_taken_over(imagespec: Command, tmp_pat
             text=True,
         ) as builder:
             assert builder.stderr is not None
-            assert f"waiting for process {holder.pid}" in builder.stderr.readline()
+            while f"waiting for process {holder.pid}" not in builder.stderr.readline():
+                assert builder.poll() is None
             holder.kill()
             killed = time.monotonic()
-            builder.stderr.readline()
+            taken = json.loads(builder.stderr.readline())
             assert time.monotonic() - killed < 5
-            assert "built: " in builder.communicate(timeout=300)[1]
+            assert (taken["state"], taken["detail"]) == ("building", "")
+            assert '"state": "built"' in builder.communicate(timeout=300)[1]
 
 
 def test_ctrl_c_stops_all_and_leaves_no_tag(imagespec: Command, tmp_path: Path) -> None:
@@ -177,3 +180,28 @@ def test_each_kind_of_failure_is_told_and_what_is_right_is_built(imagespec: Comm
     assert lookups
     told = imagespec("exists", *lookups, cwd=tmp_path, expect=1).stdout
     assert told.count("absent\t") == len(lookups)
+
+
+def test_plan_shows_a_table_and_draws_the_graph(imagespec: Command, tmp_path: Path) -> None:
+    (tmp_path / "family.py").write_text(FAMILY.format(registry=imagespec.registry).partition("bad =")[0])
+    imagespec("build", "family.py:base", cwd=tmp_path)
+    table = imagespec("plan", "family.py", cwd=tmp_path).stdout.splitlines()
+    assert table[0].split() == ["image", "state", "builder", "sources", "reason"]
+    states = {line.partition(":")[0]: line.split()[1] for line in table[1:]}
+    assert states == {"base": "present", "twin": "absent", "child-x": "absent", "child-y": "absent"}
+    drawn = imagespec("plan", "family.py", "--graph", "mermaid", cwd=tmp_path).stdout
+    assert drawn.startswith("flowchart LR\n")
+    assert drawn.count(" --> ") == 3
+    svg = imagespec("plan", "family.py", "--graph", "svg", "--offline", cwd=tmp_path).stdout
+    assert svg.count("<path ") == 3
+
+
+def test_the_last_run_becomes_a_page_with_its_layers(imagespec: Command, tmp_path: Path) -> None:
+    (tmp_path / "family.py").write_text(FAMILY.format(registry=imagespec.registry).partition("bad =")[0])
+    imagespec("build", "family.py", cwd=tmp_path)
+    assert imagespec("report", "--output", "page.html", cwd=tmp_path).stdout == "page.html\n"
+    text = (tmp_path / "page.html").read_text()
+    assert "4 images: " in text
+    assert re.search(r"\d+ layers, [\d.]+ MB in the registry", text)
+    missing = imagespec("report", "nothing.json", cwd=tmp_path, expect=2)
+    assert "there is no such run" in missing.stderr

@@ -10,6 +10,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, BinaryIO, Final, Protocol
 
 from imagespec.deflate import MEMBER_HEADER, deflated, member_trailer, stored
@@ -187,7 +188,8 @@ def _nowhere(chunk: bytes) -> None:
 
 def _inflated(packed: Packed, seen: Callable[[bytes], None]) -> Iterator[bytes]:
     """Yield the content in pieces of bounded size; ``seen`` takes each packed chunk; raise IntegrityError."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    library = _inflating()
+    inflater = library.decompressobj(-zlib.MAX_WBITS)
     crc32, size = 0, 0
     try:
         for chunk in packed.chunks():
@@ -197,11 +199,22 @@ def _inflated(packed: Packed, seen: Callable[[bytes], None]) -> Iterator[bytes]:
                 crc32, size = zlib.crc32(data, crc32), size + len(data)
                 yield data
                 data = b"" if inflater.eof else inflater.decompress(inflater.unconsumed_tail, _CHUNK_BYTES)
-    except zlib.error as error:
+    except (zlib.error, library.error) as error:
         raise IntegrityError(f"wheel: a member cannot be unpacked: {error}") from error
     if not inflater.eof or inflater.unused_data:
         raise IntegrityError("wheel: a member's stream does not end where its directory says")
     _check(packed, crc32, size)
+
+
+@cache
+def _inflating() -> Any:
+    """Return the library that inflates: ISA-L takes half the time, and what comes out is the same."""
+    import importlib
+
+    try:
+        return importlib.import_module("isal.isal_zlib")
+    except ImportError:
+        return zlib
 
 
 def _check(packed: Packed, crc32: int, size: int) -> None:

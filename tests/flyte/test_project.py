@@ -117,6 +117,23 @@ def test_a_second_packaging_builds_nothing_and_asks_once_for_each_image(
     assert all(request.startswith("HEAD ") for request in asked)
 
 
+def test_the_images_are_known_before_and_registration_then_asks_nobody(
+    flyte: Commands, packaged: dict[str, Any], root: Path, door: Door
+) -> None:
+    listed = flyte.imagespec("images", "--pkgs", "shop", cwd=root).splitlines()
+    names = {image for template in packaged.values() for image in images_of(template)}
+    assert {line.partition("=")[2] for line in listed} == names
+    config = json.loads(flyte.imagespec("images", "--pkgs", "shop", "--format", "image-config", cwd=root))
+    assert {f"{image['fqn']}:{image['tag']}" for image in config["images"]} == names
+
+    before = len(door.seen)
+    known = flyte.package(*(word for line in listed for word in ("-i", line)), cwd=root)
+    assert {name: list(images_of(one)) for name, one in known.items()} == {
+        name: list(images_of(one)) for name, one in packaged.items()
+    }
+    assert door.seen[before:] == []
+
+
 def test_fast_registration_uses_images_without_code(flyte: Commands, packaged: dict[str, Any], root: Path) -> None:
     fast = flyte.package("--copy", "all", cwd=root)
     slow, quick = packaged["shop.flow5.task0"].container, fast["shop.flow5.task0"].container

@@ -15,6 +15,7 @@ from imagespec.cli.building import build
 from imagespec.cli.caching import cache
 from imagespec.cli.explaining import explain
 from imagespec.cli.helping import doctor, schema
+from imagespec.cli.images import images
 from imagespec.cli.looking import dockerfile, exists, plan, tag
 from imagespec.cli.pruning import prune
 from imagespec.cli.reporting import report
@@ -39,7 +40,7 @@ def cli() -> None:
     """
 
 
-for _command in (build, warm, prune, report, plan, tag, exists, dockerfile, doctor, schema, explain, cache):
+for _command in (build, warm, prune, report, plan, tag, exists, dockerfile, doctor, schema, explain, cache, images):
     cli.add_command(_command)
 
 

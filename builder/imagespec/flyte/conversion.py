@@ -11,7 +11,7 @@ import flytekit
 from flytekit.image_spec.image_spec import ImageSpec
 
 from imagespec.errors import Unsupported
-from imagespec.flyte.declared import BUILDER, as_declared, id_of, with_declared_base
+from imagespec.flyte.declared import BUILDER, id_of, with_declared_base
 from imagespec.identity import Target
 from imagespec.snapshot import LockFiles
 from imagespec.spec import FIELD_NAMES, CopyFileDetection, Declaration
@@ -54,7 +54,7 @@ def _declaration(spec: Any) -> Declaration:
         **given,
         base_image=_declaration(base) if isinstance(base, ImageSpec) else base,
         is_forced=bool(getattr(spec, "_is_force_push", False)),
-        image_id=id_of(as_declared(spec)),
+        image_id=id_of(spec),
     )
 
 

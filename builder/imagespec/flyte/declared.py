@@ -110,19 +110,24 @@ def _declared_values(spec: Any) -> tuple[Any, Any, Any]:
     return root, mode, base if is_named else now[2]
 
 
-def id_of(declared: Any) -> str:
+def id_of(spec: Any) -> str:
     """Return flytekit's own id of a spec as it was declared: what ``is_container()`` compares with in the image.
 
     Releases before 1.14 have no id: there it is the name that they would give.
     """
+    key = key_of(spec)
+    if key not in _ids:
+        _ids[key] = _computed_id(as_declared(spec))
+    return _ids[key]
+
+
+def _computed_id(declared: Any) -> str:
     own = vars(ImageSpec).get("id")
     if own is not None:
-        key = key_of(declared)
-        if key not in _ids:
-            _ids[key] = own.func(declared)
-        return _ids[key]
+        computed: str = own.func(declared)
+        return computed
     if isinstance(declared.base_image, ImageSpec):
         declared = copy.copy(declared)
-        declared.base_image = id_of(declared.base_image)
+        declared.base_image = _computed_id(declared.base_image)
     name: str = declared._image_name()
     return name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flytekit.image_spec.image_spec import ImageSpec
 
-from imagespec.flyte.declared import as_declared, id_of, is_ours, remember_declarations
+from imagespec.flyte.declared import id_of, is_ours, remember_declarations
 
 if TYPE_CHECKING:
     from imagespec.flyte.images import Images
@@ -38,7 +38,7 @@ class _Id:
     def __get__(self, spec: Any, owner: Any = None) -> Any:
         if spec is None:
             return self
-        return id_of(as_declared(spec)) if is_ours(spec) else self._own.__get__(spec, owner)
+        return id_of(spec) if is_ours(spec) else self._own.__get__(spec, owner)
 
 
 class _Tag:

@@ -10,6 +10,7 @@ from imagespec.task.container_task import ContainerTask
 from imagespec.task.images import get_registerable_container_image, update_image_spec_copy_handling
 from imagespec.task.interface import Directory, File, Interface
 from imagespec.task.local import run_locally
+from imagespec.task.manifests import job_manifest, pod_manifest
 from imagespec.task.metadata import TaskMetadata
 from imagespec.task.pod import Container, PodTemplate, _get_container_definition, _serialize_pod_spec
 from imagespec.task.resources import Resources, ResourceSpec
@@ -47,6 +48,8 @@ __all__ = [
     "_get_container_definition",
     "_serialize_pod_spec",
     "get_registerable_container_image",
+    "job_manifest",
+    "pod_manifest",
     "run_locally",
     "serialize",
     "serialize_all",

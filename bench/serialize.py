@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -60,7 +61,9 @@ def measure(*, quick: bool = False) -> list[dict[str, Any]]:
     """Return the rows; the project's images are built, once, in the test-bed's registry."""
     bed = _bed()
     registry = f"{bed['registry']}/bench-{uuid.uuid4().hex[:8]}"
-    project = write_project(cache_folder() / f"serialize-{uuid.uuid4().hex[:8]}", registry)
+    folder = cache_folder() / "serialize"
+    shutil.rmtree(folder, ignore_errors=True)
+    project = write_project(folder, registry)
     environment = {
         "DOCKER_HOST": bed["docker_host"],
         "DOCKER_CONFIG": bed["docker_config"],

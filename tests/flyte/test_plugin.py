@@ -121,7 +121,7 @@ def test_what_cannot_be_looked_up_is_an_error_unless_the_user_says_otherwise(fly
     """
     printed = say(flyte, tmp_path, ask, expect=1)
     assert "RegistryUnreachable: look up 127.0.0.1:9/a:x1-" in printed
-    assert "\nhint: " in printed
+    assert "hint: check the name, the network" in printed
     assert say(flyte, tmp_path, ask, expect=1, FLYTE_IMG_FAST_FAIL="true") != ""
     assert say(flyte, tmp_path, ask, FLYTE_IMG_FAST_FAIL="false").startswith("127.0.0.1:9/a:x1-")
 

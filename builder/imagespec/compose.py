@@ -79,13 +79,17 @@ class Composition(Clients):
             reference=identity.reference,
             images=self.images_of(declaration, identity),
             builder=RecordedBuilder(self._builder(declaration, identity, builder), self._made),
-            options=self._options(declaration, identity, load=identity.is_local),
+            options=self._options(declaration, identity, load=self._is_loading(identity)),
             parent=parent,
             is_forced=is_forced or declaration.is_forced,
+            is_local=identity.is_local,
             why=lambda: self._why(identity),
             usage=self._usage(identity),
             registry=None if identity.is_local else self.registry_of(declaration),
         )
+
+    def _is_loading(self, identity: Identity) -> bool:
+        return identity.is_local and self.local_images is self.engine
 
     def _usage(self, identity: Identity) -> str:
         if not identity.is_local or not isinstance(self.local_images, LayoutRegistry):
@@ -117,7 +121,7 @@ class Composition(Clients):
         local = self.local_images if identity.is_local else None
         registry = local if isinstance(local, LayoutRegistry) else self.registry_of(declaration)
         chosen = name or declaration.builder or self.settings.builder
-        return self.builder(chosen, registry, is_loading=identity.is_local and local is self.engine)
+        return self.builder(chosen, registry, is_loading=self._is_loading(identity))
 
     def builder(self, name: str, registry: Registry, *, is_loading: bool) -> Builder:
         """Return the builder of this name, "" meaning the usual one; raise SpecError for an unknown one.

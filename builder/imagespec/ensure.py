@@ -36,9 +36,9 @@ class BuildRequest:
     """One image that is wanted: its plan, its name, how and by whom to build it if it is absent.
 
     ``parent`` is the request for the image that the plan is based on, when that is an ImageSpec too. ``registry`` is
-    None for an image that is kept by the local engine: it cannot be copied to another name. ``why`` says in one line
-    what makes the image another one than the last, and is asked only when it is built. ``usage`` tells people how to
-    use an image that no registry and no engine has.
+    None for an image that is kept on this machine, which ``is_local`` says too: it cannot be copied to another name.
+    ``why`` says in one line what makes the image another one than the last, and is asked only when it is built;
+    ``usage`` tells people how to use an image that no registry and no engine has.
     """
 
     plan: BuildPlan
@@ -50,14 +50,14 @@ class BuildRequest:
     parent: BuildRequest | None = None
     is_forced: bool = False
     registry: Registry | None = None
+    is_local: bool = False
     why: Callable[[], str] = str
     usage: str = ""
 
     @property
     def name(self) -> str:
         """The image's name as people write it: local images without the registry that Docker would fill in."""
-        is_local = self.registry is None and self.options.load
-        return self.reference.familiar if is_local else str(self.reference)
+        return self.reference.familiar if self.is_local else str(self.reference)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

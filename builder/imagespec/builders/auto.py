@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from imagespec.builders import Builder, BuildOptions
-from imagespec.errors import EngineUnavailable, ImageSpecError, InputError, RegistryError, Unsupported
+from imagespec.errors import EngineUnavailable, ImageSpecError, RegistryError, Unsupported
 from imagespec.events import Emit, StepFinished
 from imagespec.fingerprint import environment_reference
 from imagespec.names import Reference
@@ -89,8 +89,8 @@ class AutoBuilder:
         """Return why looking at base and packages says that the daemonless builder cannot, None when it can."""
         try:
             self._daemonless.prepare(plan, options)
-        except (RegistryError, InputError):
-            # Another builder would fail on them too, and say it less clearly.
+        except RegistryError:
+            # Another builder would fail on it too, and say it less clearly.
             raise
         except ImageSpecError as error:
             return str(error)

@@ -15,7 +15,7 @@ __all__ = ["BUILD_KEYS", "PLAN_KEYS", "HowToBuild", "WhatToBuild", "parse"]
 PLAN_KEYS: Final = ("build_args", "bytecode", "commands_first", "extras", "groups", "labels", "user", "workdir")
 BUILD_KEYS: Final = ("cache", "cache_from", "cache_to", "compression", "network", "secrets", "ssh")
 
-_COMPRESSIONS: Final = ("gzip", "zstd", "uncompressed")
+_COMPRESSIONS: Final = ("gzip", "gzip-member", "zstd", "uncompressed")
 _NETWORKS: Final = ("default", "host", "none")
 _NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")

@@ -73,15 +73,16 @@ class Composition(Clients):
         parent = None
         if isinstance(base, Declaration) and identity.parent is not None:
             parent = self._request(base, identity.parent, builder, is_forced=False)
+        forced = is_forced or declaration.is_forced
         return BuildRequest(
             plan=identity.plan,
             fingerprint=identity.fingerprint,
             reference=identity.reference,
             images=self.images_of(declaration, identity),
             builder=RecordedBuilder(self._builder(declaration, identity, builder), self._made),
-            options=self._options(declaration, identity, load=self._is_loading(identity)),
+            options=self._options(declaration, identity, is_forced=forced),
             parent=parent,
-            is_forced=is_forced or declaration.is_forced,
+            is_forced=forced,
             is_local=identity.is_local,
             why=lambda: self._why(identity),
             usage=self._usage(identity),
@@ -165,9 +166,10 @@ class Composition(Clients):
             locate=self.locate,
             ca_bundle=str(self.settings.ca_bundle or ""),
             proxies=self.settings.proxies,
+            docker_host=self.settings.docker_host,
         )
 
-    def _options(self, declaration: Declaration, identity: Identity, *, load: bool) -> BuildOptions:
+    def _options(self, declaration: Declaration, identity: Identity, *, is_forced: bool) -> BuildOptions:
         _, how = builder_options.parse(declaration.builder_options)
         folder = declaration.folder or self.cwd
         mounts = (*(declaration.pip_secret_mounts or ()), *how.secrets)
@@ -178,8 +180,9 @@ class Composition(Clients):
         return BuildOptions(
             base_layout=layout,
             labels=_labels(identity),
-            load=load,
-            use_cache=how.use_cache,
+            load=self._is_loading(identity),
+            # Forced means made anew: its environment too, and nothing from the layer cache.
+            use_cache=how.use_cache and not is_forced,
             cache_from=how.cache_from,
             cache_to=how.cache_to,
             network=how.network,

@@ -74,7 +74,7 @@ _SHAPES: Final[dict[str, tuple[dict[str, Any], str]]] = {
                 "cache_from": _TEXTS,
                 "cache_to": _TEXT,
                 "commands_first": {"type": "boolean"},
-                "compression": {"enum": ["gzip", "zstd", "uncompressed"]},
+                "compression": {"enum": ["gzip", "gzip-member", "zstd", "uncompressed"]},
                 "extras": _TEXTS,
                 "groups": _TEXTS,
                 "labels": _ANY_TEXTS,

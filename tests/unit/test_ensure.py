@@ -155,14 +155,14 @@ def test_a_parent_is_had_first_and_the_child_is_bound_to_its_digest(
 
 
 def test_a_parent_in_the_local_engine_is_known_by_its_tag_alone(request_: BuildRequest, builder: FakeBuilder) -> None:
-    local = replace(request_, is_local=True, registry=None)
+    local = replace(request_, is_local=True, options=BuildOptions(load=True), registry=None)
     base = replace(local, reference=Reference.parse("base:x1"))
     run(replace(local, parent=base))
     assert builder.built[1] == (NAME, base.reference)
 
 
 def test_a_local_image_is_named_as_its_engine_names_it(request_: BuildRequest) -> None:
-    local = replace(request_, is_local=True, registry=None)
+    local = replace(request_, is_local=True, options=BuildOptions(load=True), registry=None)
     assert replace(local, reference=Reference.parse("app:x1")).name == "app:x1"
     assert replace(local, reference=Reference.parse("my.org/app:x1")).name == "my.org/app:x1"
     assert replace(request_, reference=Reference.parse("app:x1")).name == "docker.io/library/app:x1"

@@ -161,7 +161,8 @@ def _output(target: Reference, options: BuildOptions, insecure: bool) -> dict[st
         return {"type": "docker", "name": str(target)}
     output = {"type": "image", "name": str(target), "push": "true", "oci-mediatypes": "true"}
     if options.compression:
-        output["compression"] = options.compression
+        # BuildKit's gzip always is one member.
+        output["compression"] = "gzip" if options.compression == "gzip-member" else options.compression
     else:
         # The default level spends most of a push in gzip for a few per cent of size.
         output |= {"compression": "gzip", "compression-level": "1"}

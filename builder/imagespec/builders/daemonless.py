@@ -198,9 +198,7 @@ class DaemonlessBuilder:
     @contextmanager
     def _work(self, options: BuildOptions) -> Iterator[_Work]:
         netrc = next((one.source for one in options.secrets if Path(one.target).name in _NETRC_NAMES), "")
-        fetching = Fetching(
-            ca_bundle=options.ca_bundle or self._ca_bundle, netrc=netrc, variables=tuple(options.proxies)
-        )
+        fetching = Fetching(ca_bundle=options.ca_bundle or self._ca_bundle, netrc=netrc)
         with self._store, closing(WheelStore(self._store, fetching, self._proxies)) as wheels:
             yield _Work(
                 store=self._store,

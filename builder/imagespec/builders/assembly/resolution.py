@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +25,8 @@ __all__ = ["Fetching", "Resolver", "check_packages"]
 
 _TIME_LIMIT_S: Final = 600.0
 _FRESH_S: Final = 3600.0
+# No interpreter is run or fetched: the target's version is told, and looking for one on the network takes seconds.
+_QUIETLY: Final = ("--quiet", "--no-header", "--no-progress", "--no-python-downloads")
 """How long a lock stands for requirements that float; uv itself asks an index again after ten minutes."""
 
 _FORMAT: Final = 1
@@ -39,11 +41,10 @@ _HINT: Final = "--builder buildkit builds packages from their sources"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetching:
-    """How to reach package indexes: ``netrc`` is a file with credentials, ``variables`` go to uv's environment."""
+    """How to reach package indexes: ``netrc`` is a file with credentials."""
 
     ca_bundle: str = ""
     netrc: str = ""
-    variables: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 def check_packages(step: PythonPackages) -> None:
@@ -167,13 +168,14 @@ class Resolver:
     def _uv(self, *words: str) -> list[str]:
         import uv
 
-        variables = dict(self._fetching.variables)
+        # Proxies are inherited: an address with a password must not stand in a command line.
+        variables = {}
         if self._fetching.netrc:
             variables["NETRC"] = self._fetching.netrc
         if self._fetching.ca_bundle:
             variables["SSL_CERT_FILE"] = self._fetching.ca_bundle
         given = ["env", *(f"{name}={value}" for name, value in variables.items())] if variables else []
-        return [*given, os.fsdecode(uv.find_uv_bin()), *words, "--quiet", "--no-header", "--no-progress"]
+        return [*given, os.fsdecode(uv.find_uv_bin()), *words, *_QUIETLY]
 
     def _run(self, attempts: list[list[str]], work: Path) -> None:
         """Run the first command that succeeds; raise what the last one says."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
 
-from testbed import bases, daemon, emulation, engine, processes, registry, registry_container, state
+from testbed import bases, daemon, emulation, engine, packages, processes, registry, registry_container, state
 from testbed.common import (
     Paths,
     TestbedError,
@@ -64,7 +64,16 @@ def _parser() -> argparse.ArgumentParser:
     env = commands.add_parser("env", help="print shell exports for using the bed")
     env.add_argument("--json", action="store_true", help="print JSON instead")
     env.set_defaults(command=_env)
+    tool = commands.add_parser("tool", help="unpack a program of Debian's that tests use, and print its folder")
+    tool.add_argument("name", choices=sorted(packages.TOOLS))
+    tool.set_defaults(command=_tool)
     return parser
+
+
+def _tool(paths: Paths, options: argparse.Namespace) -> int:
+    paths.tmp.mkdir(parents=True, exist_ok=True)
+    print(packages.ensure(paths, options.name, packages.TOOLS[options.name]))
+    return 0
 
 
 def _up(paths: Paths, options: argparse.Namespace) -> int:

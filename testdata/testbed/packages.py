@@ -42,6 +42,8 @@ ENGINE = (
 )
 REGISTRY = ("docker-registry",)
 DEBOOTSTRAP = ("mmdebstrap",)
+#: Programs that tests hold our images against, by name; not part of the bed.
+TOOLS = {"skopeo": ("skopeo", "libgpgme11", "libassuan0", "libgpg-error0")}
 
 #: What of the machine's settings concerns fetching: proxies, patience, and how far its clock is to be trusted.
 _FETCHING = tuple(f"Acquire::{what}" for what in ("http::", "https::", "Check-", "Max-", "Min-", "Retries", "ForceIPv"))

@@ -21,7 +21,7 @@ ROWS: tuple[str, ...] = (
     "dockerfile tarball deflate wheels wheels.*",
     "fingerprint record",
     "registry registry.api registry.hosts registry.answers registry.auth registry.referrers registry.wire "
-    "builders builders.recorded builders.commands builders.progress",
+    "builders builders.recorded builders.wrapped builders.commands builders.progress",
     "ensure graph validator",
     "content layouts links stat_cache walk work_tree workspace target_lock resources sightings revisions batch "
     "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http "

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from imagespec.builders import Builder, BuildOptions
+from imagespec.builders import BuildOptions
+from imagespec.builders.wrapped import WrappedBuilder
 from imagespec.errors import BuildFailed
 from imagespec.events import Emit, Warned
 from imagespec.names import Reference
@@ -19,24 +20,8 @@ __all__ = ["CacheExportingBuilder"]
 _REFUSALS: Final = ("cache export is not supported", "cache export feature is currently not supported", "build-cache")
 
 
-class CacheExportingBuilder:
+class CacheExportingBuilder(WrappedBuilder):
     """Wraps a builder whose options have ``cache_to``."""
-
-    def __init__(self, builder: Builder) -> None:
-        self._builder = builder
-
-    @property
-    def name(self) -> str:
-        """The name of the builder that does the work."""
-        return self._builder.name
-
-    def check(self, plan: BuildPlan) -> None:
-        """Raise Unsupported as the builder does."""
-        self._builder.check(plan)
-
-    def prepare(self, plan: BuildPlan, options: BuildOptions) -> None:
-        """Raise as the builder does."""
-        self._builder.prepare(plan, options)
 
     def build(
         self, plan: BuildPlan, files: Files, target: Reference, *, options: BuildOptions, emit: Emit

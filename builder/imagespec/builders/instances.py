@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from imagespec.builders import Builder, BuildOptions
+from imagespec.builders.wrapped import WrappedBuilder
 from imagespec.errors import EngineError, EngineUnavailable, IntegrityError
 from imagespec.events import Emit, Warned
 from imagespec.names import Reference
@@ -71,21 +72,12 @@ class InstancePool:
         return True
 
 
-class SpreadBuilder:
+class SpreadBuilder(WrappedBuilder):
     """A builder that gives each build to one instance of a pool, and to another one when that one is lost."""
 
     def __init__(self, builder: Builder, pool: InstancePool) -> None:
-        self._builder = builder
+        super().__init__(builder)
         self._pool = pool
-
-    @property
-    def name(self) -> str:
-        """The name of the builder that does the work."""
-        return self._builder.name
-
-    def check(self, plan: BuildPlan) -> None:
-        """Raise Unsupported as the builder does."""
-        self._builder.check(plan)
 
     def prepare(self, plan: BuildPlan, options: BuildOptions) -> None:
         """Look at what does not depend on the instance; a dead instance is found out by building."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from imagespec.builders import Builder, BuildOptions
+from imagespec.builders.wrapped import WrappedBuilder
 from imagespec.events import Emit
 from imagespec.names import Reference
 from imagespec.oci import Descriptor
@@ -14,25 +15,12 @@ from imagespec.snapshot import Files
 __all__ = ["RecordedBuilder"]
 
 
-class RecordedBuilder:
+class RecordedBuilder(WrappedBuilder):
     """Does what the builder inside does; ``made`` is called after each image that was built."""
 
     def __init__(self, builder: Builder, made: Callable[[BuildPlan, Reference], None]) -> None:
-        self._builder = builder
+        super().__init__(builder)
         self._made = made
-
-    @property
-    def name(self) -> str:
-        """The name of the builder inside."""
-        return self._builder.name
-
-    def check(self, plan: BuildPlan) -> None:
-        """Ask the builder inside."""
-        self._builder.check(plan)
-
-    def prepare(self, plan: BuildPlan, options: BuildOptions) -> None:
-        """Ask the builder inside."""
-        self._builder.prepare(plan, options)
 
     def build(
         self, plan: BuildPlan, files: Files, target: Reference, *, options: BuildOptions, emit: Emit

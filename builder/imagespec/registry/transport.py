@@ -6,6 +6,7 @@ Nothing else in the package sleeps or repeats: an operation of several requests 
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -40,6 +41,8 @@ _MAX_IDLE = 64
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _USER_AGENT = "imagespec"
 _CONNECTION_ERRORS = (OSError, MalformedAnswer)
+# OpenSSL names its own sources around what it has to say.
+_SSL_SOURCE = re.compile(r"^\[[A-Z0-9_: ]+\] | \(_ssl\.c:\d+\)$")
 _FINAL_TLS_ERRORS = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
 
 
@@ -336,8 +339,9 @@ def _path_of(url: str) -> str:
 def _why(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "timed out"
-    text = str(error).strip() or type(error).__name__
-    return text if text.isprintable() else type(error).__name__
+    system = error.strerror if isinstance(error, OSError) else None
+    text = _SSL_SOURCE.sub("", system or str(error)).strip() or type(error).__name__
+    return text[0].lower() + text[1:] if text.isprintable() else type(error).__name__
 
 
 def _way_out(origin: Origin, error: BaseException) -> str:

@@ -7,7 +7,6 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -23,6 +22,7 @@ from imagespec.registry import Resolver
 from imagespec.registry.copies import copy_image
 from imagespec.registry.many import LookUp, resolve_many
 from imagespec.snapshot import Files
+from imagespec.values import dataclass
 
 __all__ = ["Ending", "Locks", "NoLocks", "ensure_all", "look_up_all"]
 

@@ -11,7 +11,6 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -30,6 +29,7 @@ from imagespec.plan import (
 )
 from imagespec.poetry_lock import POETRY_LOCK
 from imagespec.project_file import PROJECT_FILE, asked_for
+from imagespec.values import dataclass
 
 __all__ = [
     "BASE_CONTEXT",

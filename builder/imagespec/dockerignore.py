@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeAlias
 
 from imagespec.errors import SpecError
+from imagespec.values import dataclass
 
 __all__ = ["NO_DOCKERIGNORE", "DockerIgnore", "Matched", "parse"]
 

@@ -7,7 +7,6 @@ import shutil
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from pathlib import Path
@@ -18,6 +17,7 @@ from imagespec.errors import ImageSpecError, InvalidReference, SettingsError
 from imagespec.names import DOCKER_HUB, Repository
 from imagespec.registry import api
 from imagespec.registry.credentials import FileCredentials
+from imagespec.values import dataclass
 
 __all__ = ["Finding", "State", "examine"]
 

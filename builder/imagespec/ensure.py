@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeAlias
 
@@ -16,6 +15,7 @@ from imagespec.oci import Descriptor
 from imagespec.plan import BuildPlan
 from imagespec.registry import Registry, Resolver
 from imagespec.snapshot import Files
+from imagespec.values import dataclass, replace
 
 __all__ = ["BuildRequest", "BuildResult", "Clock", "Outcome", "build_absent", "ensure", "reason_to_build", "result_of"]
 

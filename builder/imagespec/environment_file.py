@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from imagespec import fields, plain_data
 from imagespec.errors import InputMissing, SpecError
 from imagespec.requirements import requirement_lines
 from imagespec.snapshot import LockFiles, RequirementLines
+from imagespec.values import dataclass
 
 __all__ = ["ENVIRONMENT_FILE", "EnvironmentFile", "parse"]
 

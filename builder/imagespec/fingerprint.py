@@ -8,16 +8,15 @@ the same bytes (defects of joined strings cannot happen). The text is ``x1-`` an
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
 from imagespec.names import Digest, Reference, check_tag
 from imagespec.plan import BuildPlan, CopyFiles, Step, environment_of
 from imagespec.snapshot import ContextEntry, EntryKind
+from imagespec.values import dataclass, fields, is_dataclass
 
 __all__ = ["Fingerprint", "encode", "environment_reference", "fingerprint_of", "tag_of"]
 
@@ -105,7 +104,7 @@ def encode(value: Any) -> bytes:
         return _framed(b"L", b"".join(encode(item) for item in value))
     if isinstance(value, Mapping):
         return _framed(b"M", b"".join(encode(key) + encode(value[key]) for key in sorted(value)))
-    if dataclasses.is_dataclass(value):
+    if is_dataclass(value):
         return _framed(b"D", encode([type(value).__name__, *([name, item] for name, item in _fields(value))]))
     raise TypeError(f"no encoding for {type(value).__name__}")
 
@@ -127,4 +126,4 @@ def _framed(kind: bytes, data: bytes) -> bytes:
 
 
 def _fields(value: Any) -> list[tuple[str, Any]]:
-    return [(one.name, getattr(value, one.name)) for one in dataclasses.fields(value)]
+    return [(one.name, getattr(value, one.name)) for one in fields(value)]

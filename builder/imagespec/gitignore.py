@@ -7,9 +7,10 @@ count: ``core.excludesFile`` and ``.git/info/exclude`` belong to one machine, an
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+from imagespec.values import dataclass
 
 __all__ = ["NO_GITIGNORE", "GitIgnore", "Rule", "parse"]
 

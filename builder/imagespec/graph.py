@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 
 from imagespec.ensure import BuildRequest
+from imagespec.values import dataclass, replace
 
 __all__ = ["Graph", "Node", "graph_of", "key_of"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from imagespec.errors import InputError, SpecError
 from imagespec.events import Emit, discard
 from imagespec.fingerprint import Fingerprint, fingerprint_of, tag_of
@@ -13,6 +11,7 @@ from imagespec.planner import make_plan
 from imagespec.settings import Settings
 from imagespec.spec import Declaration
 from imagespec.stat_cache import StatCache
+from imagespec.values import dataclass
 from imagespec.workspace import Workspace
 
 __all__ = ["Identity", "Target", "identify", "workspace_of"]

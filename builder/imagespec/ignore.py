@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from imagespec.values import dataclass
 
 __all__ = ["DEFAULT", "STANDARD_NAMES", "STANDARD_SUFFIXES", "VIRTUAL_ENVIRONMENT_MARKER", "IgnoreRules", "is_standard"]
 

@@ -12,13 +12,13 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from imagespec.errors import ImageSpecError, ImportFailed, InputMissing, SpecError
 from imagespec.identity import Target
 from imagespec.interchange import declaration_from
+from imagespec.values import dataclass
 
 __all__ = ["Found", "PythonModule", "import_all"]
 

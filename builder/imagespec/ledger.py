@@ -7,12 +7,12 @@ import hashlib
 import json
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from imagespec.names import Repository
 from imagespec.record import Record
+from imagespec.values import dataclass
 
 __all__ = ["Entry", "Ledger"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import posixpath
-from dataclasses import dataclass
 
 from imagespec.errors import InputError, InputMissing, InputOutsideRoot
+from imagespec.values import dataclass
 
 __all__ = ["LinkScope"]
 

@@ -7,10 +7,10 @@ Grammar: OCI Distribution Specification 1.1, "Pulling manifests" (name and tag),
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import Final
 
 from imagespec.errors import InvalidReference
+from imagespec.values import dataclass, replace
 
 __all__ = ["DOCKER_HUB", "Digest", "Reference", "Repository", "check_tag"]
 

@@ -10,11 +10,11 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from imagespec.errors import IntegrityError, ProtocolViolation, SpecError
 from imagespec.names import Digest
+from imagespec.values import dataclass, field
 
 __all__ = [
     "DOCKER_INDEX",

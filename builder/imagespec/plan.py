@@ -5,12 +5,12 @@ A builder sees the plan and nothing more of the declaration, so what is not in h
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from imagespec.names import Digest
 from imagespec.oci import Platform
 from imagespec.snapshot import ContextEntry, LocalProject, LockFiles
+from imagespec.values import dataclass, replace
 
 __all__ = [
     "RECIPE",

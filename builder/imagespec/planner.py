@@ -6,7 +6,6 @@ import posixpath
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from imagespec import builder_options, environment_file, fields
@@ -36,6 +35,7 @@ from imagespec.plan import (
 )
 from imagespec.snapshot import ContextEntry, EntryKind, LockFiles, RequirementLines, Snapshot
 from imagespec.spec import CopyFileDetection, Declaration
+from imagespec.values import replace
 
 __all__ = ["DEFAULT_PYTHON", "VENV", "default_base", "make_plan", "spec_id"]
 

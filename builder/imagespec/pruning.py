@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
 
 from imagespec.names import Digest
+from imagespec.values import dataclass
 
 __all__ = ["Verdict", "verdicts"]
 

@@ -7,7 +7,6 @@ file), each under a name that they would use for it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -26,6 +25,7 @@ from imagespec.plan import (
     Step,
 )
 from imagespec.snapshot import ContextEntry, LockFiles
+from imagespec.values import dataclass, fields
 
 __all__ = ["Change", "ChangeKind", "Record", "difference", "in_a_few_words", "record_of", "shortened"]
 
@@ -67,7 +67,7 @@ def record_of(plan: BuildPlan) -> Record:
     record: Record = {
         "recipe": {"recipe": str(plan.recipe)},
         "base": {"base_image": _base(plan)},
-        "tools": {name: str(value) for name, value in asdict(plan.tools).items()},
+        "tools": {one.name: str(getattr(plan.tools, one.name)) for one in fields(plan.tools)},
         "platform": {str(platform): "" for platform in plan.platforms},
         "env": dict(config.env),
         "config": {

@@ -9,11 +9,11 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final, NoReturn, TypeAlias
 
 from imagespec.errors import SpecError
 from imagespec.snapshot import LocalProject, RequirementLines
+from imagespec.values import dataclass, field
 
 __all__ = ["FIELD", "Read", "refuse_credentials", "requirement_lines"]
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +30,7 @@ from imagespec.ignore import DEFAULT as DEFAULT_IGNORE
 from imagespec.ignore import IgnoreRules
 from imagespec.names import Repository
 from imagespec.registry.hosts import Hosts, Mirror, Network, Proxies, RegistrySettings
+from imagespec.values import dataclass, field, replace
 
 if sys.version_info >= (3, 11):
     import tomllib

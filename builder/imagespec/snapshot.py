@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import BinaryIO, NamedTuple, Protocol
 
 from imagespec.names import Digest
+from imagespec.values import dataclass
 
 __all__ = [
     "ContextEntry",

@@ -5,14 +5,13 @@ Field names, types and meaning are those of flytekit's ``ImageSpec``, so that a 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from imagespec import fields, plain_data
+from imagespec import fields, plain_data, values
 from imagespec.errors import SpecError
+from imagespec.values import dataclass, field, replace
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -111,7 +110,7 @@ class Declaration:
 
     def replaced(self, **changes: Any) -> Self:
         """Return a copy with these fields changed; whether it is forced and its folder stay as they are."""
-        return dataclasses.replace(self, **changes)
+        return replace(self, **changes)
 
     def force_push(self) -> Self:
         """Return a copy that is built even when its image exists."""
@@ -146,8 +145,8 @@ class Declaration:
         return self.replaced(**{name: (*(getattr(self, name) or ()), *added)})
 
 
-FIELD_NAMES: Final = tuple(one.name for one in dataclasses.fields(Declaration) if not one.kw_only)
-_ACCEPTED: Final = frozenset(one.name for one in dataclasses.fields(Declaration))
+FIELD_NAMES: Final = tuple(one.name for one in values.fields(Declaration) if not one.kw_only)
+_ACCEPTED: Final = frozenset(one.name for one in values.fields(Declaration))
 
 
 def _optional(check: Any) -> Any:

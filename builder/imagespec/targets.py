@@ -11,7 +11,6 @@ import importlib.machinery
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from imagespec.image_spec import ImageSpec
 from imagespec.importing import Found, PythonModule, import_all
 from imagespec.names import Reference
 from imagespec.spec import FIELD_NAMES, Declaration
+from imagespec.values import dataclass
 
 __all__ = ["IMPORT_LIMIT_S", "Findings", "find", "load", "reference_of"]
 

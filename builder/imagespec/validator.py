@@ -13,13 +13,13 @@ import json
 import posixpath
 import tarfile
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 from imagespec.errors import IntegrityError
 from imagespec.names import Reference, Repository
 from imagespec.oci import Descriptor, Manifest, is_content_of
 from imagespec.registry import Registry
+from imagespec.values import dataclass, field
 
 __all__ = ["check_image", "problems_of"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from imagespec.dockerignore import NO_DOCKERIGNORE, DockerIgnore, Matched
@@ -12,6 +11,7 @@ from imagespec.errors import InputChanged, InputError
 from imagespec.gitignore import NO_GITIGNORE, GitIgnore
 from imagespec.ignore import STANDARD_NAMES, STANDARD_SUFFIXES, VIRTUAL_ENVIRONMENT_MARKER
 from imagespec.stat_cache import key_of
+from imagespec.values import dataclass, field
 
 __all__ = ["Found", "FoundFile", "Rules", "Standing", "Tracked", "walk"]
 

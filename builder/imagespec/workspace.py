@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 import posixpath
@@ -30,6 +29,7 @@ from imagespec.snapshot import (
 )
 from imagespec.spec import CopyFileDetection, Declaration
 from imagespec.stat_cache import StatCache, key_of
+from imagespec.values import replace
 from imagespec.walk import FoundFile, walk
 from imagespec.work_tree import context_rules, refuse_left_out
 
@@ -234,13 +234,13 @@ class Workspace:
             return locks.lock_files(name, kind, read)
         listed = requirement_lines(name, read)
         projects = tuple(self._project(one, beside) for one in listed.projects)
-        return dataclasses.replace(listed, projects=projects) if projects else listed
+        return replace(listed, projects=projects) if projects else listed
 
     def _project(self, project: LocalProject, folder: str) -> LocalProject:
         base = _real(folder, FIELD, folder)
         path = _inside(FIELD, project.path)
         tree = self._copied(FIELD, base, path, (os.path.realpath(base + b"/" + path.encode()),))
-        return dataclasses.replace(project, entries=tree.entries)
+        return replace(project, entries=tree.entries)
 
 
 class _Sources:

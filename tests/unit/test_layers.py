@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "builder" / "imagespec"
 
 # A module imports from its own row and from those above it. Rows 0 to 7 do no IO.
 ROWS: tuple[str, ...] = (
-    "errors events ignore",
+    "values errors events ignore",
     "names",
     "oci plain_data fields spec",
     "snapshot plan builder_options planner environment_file poetry_lock project_file schema interchange requirements "

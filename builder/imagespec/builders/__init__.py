@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from imagespec.events import Emit
@@ -11,6 +10,7 @@ from imagespec.names import Reference
 from imagespec.oci import Descriptor
 from imagespec.plan import BuildPlan
 from imagespec.snapshot import Files
+from imagespec.values import dataclass, field
 
 __all__ = ["BuildOptions", "Builder", "Cancellation", "SecretFile"]
 

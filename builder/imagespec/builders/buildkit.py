@@ -12,7 +12,6 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -30,6 +29,7 @@ from imagespec.oci import Descriptor
 from imagespec.plan import BaseImage, BuildPlan, CondaInstall
 from imagespec.registry import Resolver
 from imagespec.snapshot import Files, TextFile
+from imagespec.values import replace
 
 if TYPE_CHECKING:
     from python_on_whales import DockerClient

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from imagespec.builders import BuildOptions
@@ -13,6 +12,7 @@ from imagespec.names import Reference
 from imagespec.oci import Descriptor
 from imagespec.plan import BuildPlan
 from imagespec.snapshot import Files
+from imagespec.values import replace
 
 __all__ = ["CacheExportingBuilder"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from imagespec.builders import BuildOptions
@@ -27,6 +26,7 @@ from imagespec.plan import (
 )
 from imagespec.poetry_lock import POETRY_LOCK, requirement_lines
 from imagespec.snapshot import LocalProject, TextFile
+from imagespec.values import dataclass
 
 __all__ = ["CA_SECRET", "ENV_SECRET", "BuildxBuild", "buildx_build", "context_texts", "environment_script"]
 

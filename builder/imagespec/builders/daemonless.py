@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -49,6 +48,7 @@ from imagespec.registry.hosts import Proxies
 from imagespec.registry.layout import LayoutRegistry
 from imagespec.snapshot import Files
 from imagespec.tarball import TarEntry
+from imagespec.values import dataclass, replace
 from imagespec.wheels.lock import LockedWheel
 
 __all__ = ["DaemonlessBuilder"]

@@ -8,7 +8,6 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ from imagespec.names import Reference
 from imagespec.oci import Descriptor
 from imagespec.plan import BuildPlan
 from imagespec.snapshot import Files
+from imagespec.values import replace
 
 __all__ = ["InstancePool", "SpreadBuilder", "docker_context", "instance_answers"]
 

@@ -11,11 +11,11 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from imagespec.events import BytesMoved, Event, StepFinished, StepLog, StepStarted
+from imagespec.values import dataclass
 
 __all__ = ["FailedStep", "ProgressDecoder"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from imagespec import targets
@@ -12,6 +11,7 @@ from imagespec.compose import Composition
 from imagespec.names import Reference
 from imagespec.registry import Resolver
 from imagespec.registry.many import LookUp, resolve_many
+from imagespec.values import dataclass
 
 __all__ = ["look_ups"]
 

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -23,6 +22,7 @@ from imagespec.registry.admin import HttpRegistryAdmin
 from imagespec.registry.facts import facts_of
 from imagespec.report import PlainReport
 from imagespec.settings import Settings
+from imagespec.values import dataclass
 
 __all__ = ["explain"]
 

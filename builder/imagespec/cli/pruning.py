@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +28,7 @@ from imagespec.report import error_lines
 from imagespec.revisions import checked_out
 from imagespec.settings import Settings
 from imagespec.sightings import Sightings
+from imagespec.values import replace
 
 __all__ = ["prune"]
 

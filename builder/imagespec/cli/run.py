@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -32,6 +31,7 @@ from imagespec.report.run_record import run_record
 from imagespec.resources import default_jobs
 from imagespec.settings import Settings
 from imagespec.spec import CopyFileDetection
+from imagespec.values import dataclass, replace
 
 __all__ = ["Run", "Wishes"]
 

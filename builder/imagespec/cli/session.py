@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -19,6 +18,7 @@ from imagespec.identity import Target
 from imagespec.report import error_lines
 from imagespec.settings import Settings
 from imagespec.targets import Findings
+from imagespec.values import replace
 
 __all__ = ["composed", "found", "loaded", "raise_problems", "say", "stoppable"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 from imagespec.errors import ProtocolViolation
@@ -13,6 +12,7 @@ from imagespec.registry import api
 from imagespec.registry.answers import Answer, failure, is_absent, next_page
 from imagespec.registry.http import HttpRegistry
 from imagespec.registry.referrers import fallback_reference
+from imagespec.values import replace
 
 __all__ = ["HttpRegistryAdmin"]
 

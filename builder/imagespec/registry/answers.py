@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -24,6 +23,7 @@ from imagespec.errors import (
 from imagespec.names import Digest
 from imagespec.registry.api import Request
 from imagespec.registry.hosts import Limits
+from imagespec.values import dataclass, field
 
 __all__ = [
     "Answer",

@@ -6,12 +6,12 @@ other one is an error, decided in ``answers``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import quote, urlencode
 
 from imagespec.names import Digest, Reference, Repository
 from imagespec.oci import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Manifest
+from imagespec.values import dataclass, field, replace
 
 __all__ = [
     "ACCEPT_MANIFESTS",

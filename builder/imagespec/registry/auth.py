@@ -10,7 +10,6 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -19,6 +18,7 @@ from imagespec.names import Repository
 from imagespec.registry.answers import Answer, redacted
 from imagespec.registry.api import Request
 from imagespec.registry.hosts import Hosts, Origin, is_private
+from imagespec.values import dataclass, field
 
 __all__ = [
     "Anonymous",

@@ -14,7 +14,6 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 from imagespec.errors import SettingsError, Unauthorized
 from imagespec.names import DOCKER_HUB, Repository
 from imagespec.registry.auth import Credential
+from imagespec.values import dataclass, field
 
 __all__ = ["FileCredentials", "HelperOutcome", "RunHelper", "run_helper"]
 

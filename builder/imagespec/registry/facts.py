@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from imagespec.errors import ProtocolViolation
 from imagespec.names import Reference
 from imagespec.registry import Registry
+from imagespec.values import dataclass, field
 
 __all__ = ["ImageFacts", "facts_of"]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from imagespec.errors import InvalidReference, ProtocolViolation
 from imagespec.names import DOCKER_HUB, Reference, Repository
+from imagespec.values import dataclass, field
 
 __all__ = ["Hosts", "Limits", "Mirror", "Network", "Origin", "Proxies", "RegistrySettings", "is_loopback", "is_private"]
 

@@ -7,7 +7,6 @@ import json
 import random
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import BinaryIO, cast
 
 from imagespec.errors import (
@@ -35,6 +34,7 @@ from imagespec.registry.blobs import BlobStream, Upload
 from imagespec.registry.hosts import Network
 from imagespec.registry.referrers import fallback_reference, referrer, subject_of, with_referrer
 from imagespec.registry.transport import Attempts, Transport
+from imagespec.values import replace
 
 __all__ = ["HttpRegistry"]
 

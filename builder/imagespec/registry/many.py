@@ -6,12 +6,12 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from imagespec.errors import ImageSpecError, RegistryUnreachable
 from imagespec.names import Reference
 from imagespec.oci import Descriptor, Platform
 from imagespec.registry import Resolver
+from imagespec.values import dataclass
 
 __all__ = ["LookUp", "resolve_many"]
 

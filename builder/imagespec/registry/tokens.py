@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from imagespec.names import Repository
@@ -27,6 +26,7 @@ from imagespec.registry.auth import (
     token_request,
 )
 from imagespec.registry.hosts import Hosts, Origin, is_private
+from imagespec.values import dataclass, field, replace
 
 __all__ = ["Authorization", "Authorizer", "Fetch"]
 

@@ -10,7 +10,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import TypeAlias
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -29,6 +28,7 @@ from imagespec.registry.connections import Connection, Connections, Reply
 from imagespec.registry.hosts import Limits, Network, Origin, is_private
 from imagespec.registry.tokens import Authorization, Authorizer
 from imagespec.registry.wire import MalformedAnswer
+from imagespec.values import replace
 
 __all__ = ["Attempts", "OpenBlocks", "Transport"]
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from imagespec.values import dataclass
 
 __all__ = ["Body", "Head", "MalformedAnswer", "Source", "head_of", "request_head"]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
+
+from imagespec.values import dataclass
 
 __all__ = ["DiagramNode", "mermaid", "svg"]
 

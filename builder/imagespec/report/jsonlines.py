@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import threading
@@ -11,6 +10,7 @@ from enum import Enum
 from typing import Any, Final, TextIO
 
 from imagespec.events import Event, InImage
+from imagespec.values import fields
 
 __all__ = ["JsonLinesReport", "event_record"]
 
@@ -41,6 +41,6 @@ def event_record(event: Event) -> dict[str, Any]:
     """Return the event as plain data: its ``type`` in snake case, its image where it has one, and its fields."""
     if isinstance(event, InImage):
         return {**event_record(event.event), "image": event.image}
-    fields = {one.name: getattr(event, one.name) for one in dataclasses.fields(event)}
-    plain = {name: value.value if isinstance(value, Enum) else value for name, value in fields.items()}
+    given = {one.name: getattr(event, one.name) for one in fields(event)}
+    plain = {name: value.value if isinstance(value, Enum) else value for name, value in given.items()}
     return {"type": _CAPITAL.sub("_", type(event).__name__).lower(), **plain}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from imagespec.events import (
@@ -20,6 +19,7 @@ from imagespec.events import (
     Warned,
 )
 from imagespec.report.plain import line_of, printable, short_name
+from imagespec.values import dataclass, field
 
 if TYPE_CHECKING:
     from rich.console import Console

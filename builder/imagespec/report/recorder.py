@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from imagespec.events import BytesMoved, Event, ImageChanged, ImageState, InImage, StepFinished, StepStarted
+from imagespec.values import dataclass, field
 
 __all__ = ["ImageRecord", "Recorder", "StepRecord"]
 

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from imagespec.errors import Unsupported
+from imagespec.values import dataclass
 
 __all__ = ["Understood", "understood"]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from imagespec.errors import SpecError, Unsupported
 from imagespec.oci import Platform
+from imagespec.values import dataclass
 
 __all__ = ["LockedWheel", "Target", "chosen", "normalized"]
 

@@ -12,10 +12,10 @@ import io
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from imagespec.errors import IntegrityError
+from imagespec.values import dataclass
 from imagespec.wheels.archive import Member
 
 __all__ = ["Placed", "Scheme", "Spread", "metadata_names", "spread"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from imagespec.oci import Descriptor, Manifest, Platform
 from imagespec.plan import BaseImage, BuildPlan
 from imagespec.registry import Registry
 from imagespec.registry.layout import LayoutRegistry
+from imagespec.values import dataclass
 
 __all__ = ["BaseReader", "Image"]
 

@@ -9,7 +9,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -17,6 +16,7 @@ from typing import Final, TypeAlias
 from imagespec.builders.assembly.store import Store, key_of
 from imagespec.builders.assembly.workers import Workers
 from imagespec.errors import BuildFailed
+from imagespec.values import dataclass
 from imagespec.wheels.lock import LockedWheel
 from imagespec.wheels.placement import Placed
 

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
@@ -31,6 +30,7 @@ from imagespec.builders.assembly.workers import Workers
 from imagespec.oci import Platform
 from imagespec.plan import Account, BuildPlan, PythonEnvironment, PythonPackages
 from imagespec.tarball import TarEntry
+from imagespec.values import dataclass
 from imagespec.wheels.archive import Member
 from imagespec.wheels.lock import LockedWheel, Target, normalized
 from imagespec.wheels.placement import Placed, Scheme

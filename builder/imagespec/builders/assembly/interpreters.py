@@ -5,12 +5,12 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from imagespec.builders.assembly.file_system import FileSystem
 from imagespec.errors import Unsupported
 from imagespec.plan import PythonEnvironment
+from imagespec.values import dataclass
 
 __all__ = ["DEFAULT_PATH", "Interpreter", "environment_python", "find_interpreter"]
 

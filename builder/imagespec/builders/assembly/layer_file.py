@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, BinaryIO, Final, Protocol
 
@@ -18,6 +17,7 @@ from imagespec.errors import IntegrityError, Unsupported
 from imagespec.names import Digest
 from imagespec.oci import OCI_LAYER_GZIP, OCI_LAYER_TAR, OCI_LAYER_ZSTD
 from imagespec.tarball import END, TarEntry, header, padding
+from imagespec.values import dataclass
 
 __all__ = ["COMPRESSIONS", "GZIP", "LayerWriter", "Packed", "Written", "compressor"]
 

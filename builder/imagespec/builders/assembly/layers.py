@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, TypeAlias, cast
 
 from imagespec.builders.assembly.layer_file import LayerWriter, Written, compressor
@@ -11,6 +10,7 @@ from imagespec.builders.assembly.store import Store, key_of
 from imagespec.errors import IntegrityError
 from imagespec.names import Digest
 from imagespec.oci import Descriptor
+from imagespec.values import dataclass
 
 __all__ = ["Layer", "LayerStore", "Write"]
 

@@ -7,7 +7,6 @@ import re
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +14,7 @@ from imagespec.builders.assembly.store import Store, key_of
 from imagespec.errors import BuildFailed, SpecError, Unsupported
 from imagespec.plan import PythonPackages
 from imagespec.poetry_lock import POETRY_LOCK, requirement_lines
+from imagespec.values import dataclass, fields, replace
 from imagespec.wheels.arguments import Understood, understood
 from imagespec.wheels.lock import LockedWheel, Target, chosen, normalized
 
@@ -113,7 +113,7 @@ class Resolver:
             lock = self._compiled(step, target, installed, (*listed.words, *said.words), refresh=refresh)
             hashes = _hashes(step, said, listed)
             wheels = chosen(lock, target, hashes=hashes)
-            kept = [asdict(wheel) for wheel in wheels]
+            kept = [{one.name: getattr(wheel, one.name) for one in fields(wheel)} for wheel in wheels]
             self._store.write_value("locks", key, kept)
         return tuple(LockedWheel(**one) for one in kept)
 

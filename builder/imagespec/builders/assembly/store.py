@@ -14,9 +14,10 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
+
+from imagespec.values import dataclass
 
 __all__ = ["DEFAULT_LIMIT_BYTES", "Kept", "Store", "key_of"]
 

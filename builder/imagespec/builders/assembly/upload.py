@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 from imagespec.builders.assembly.base import Image
@@ -17,6 +16,7 @@ from imagespec.names import Reference, Repository
 from imagespec.oci import OCI_CONFIG, Descriptor, Manifest, Platform, digest_of
 from imagespec.oci import OCI_LAYER_GZIP as OCI_GZIP
 from imagespec.registry import OpenBody, Registry
+from imagespec.values import dataclass, replace
 
 __all__ = ["PUSH", "Assembled", "Uploader", "manifest_of"]
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from imagespec.builders.assembly.layer_file import LayerWriter, Packed
 from imagespec.errors import IntegrityError
 from imagespec.tarball import FOLDER, TarEntry, parents_of
+from imagespec.values import dataclass
 from imagespec.wheels.archive import TAIL_BYTES, Member, data_offset, directory_span, members
 from imagespec.wheels.lock import LockedWheel
 from imagespec.wheels.placement import Placed, Scheme, metadata_names, spread

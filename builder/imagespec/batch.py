@@ -72,7 +72,7 @@ class Ending:
         if self.result is not None:
             return self.result.reason
         if self.blocked_by is not None:
-            return f"it is based on {self.blocked_by.name}"
+            return f"it is based on {self.blocked_by.label}"
         return str(self.error)
 
 

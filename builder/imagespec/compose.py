@@ -19,7 +19,7 @@ from imagespec.builders.noop import NoopBuilder
 from imagespec.builders.recorded import RecordedBuilder
 from imagespec.clients import Clients
 from imagespec.ensure import BuildRequest
-from imagespec.errors import SpecError
+from imagespec.errors import ImageSpecError, SpecError
 from imagespec.events import Emit, discard
 from imagespec.identity import Identity, Target, identify, workspace_of
 from imagespec.ledger import Entry, Ledger
@@ -123,6 +123,18 @@ class Composition(Clients):
         registry = local if isinstance(local, LayoutRegistry) else self.registry_of(declaration)
         chosen = name or declaration.builder or self.settings.builder
         return self.builder(chosen, registry, is_loading=self._is_loading(identity))
+
+    def builder_name(self, request: BuildRequest) -> str:
+        """Return the name of the builder that the plan itself leads to, whatever looking at base and packages says."""
+        if request.builder.name != AutoBuilder.name:
+            return request.builder.name
+        if request.options.load:
+            return BuildKitBuilder.name
+        try:
+            self.builder(DaemonlessBuilder.name, self.registry, is_loading=False).check(request.plan)
+        except ImageSpecError:
+            return BuildKitBuilder.name
+        return DaemonlessBuilder.name
 
     def builder(self, name: str, registry: Registry, *, is_loading: bool) -> Builder:
         """Return the builder of this name, "" meaning the usual one; raise SpecError for an unknown one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from imagespec.builders import Builder, BuildOptions
 from imagespec.errors import Cancelled, EngineError, ImageSpecError, IntegrityError, RegistryError
@@ -18,6 +18,8 @@ from imagespec.snapshot import Files
 from imagespec.values import dataclass, replace
 
 __all__ = ["BuildRequest", "BuildResult", "Clock", "Outcome", "build_absent", "ensure", "reason_to_build", "result_of"]
+
+_TAG_SHOWN: Final = 11
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds from an arbitrary start, never going back."""
@@ -53,6 +55,12 @@ class BuildRequest:
     is_local: bool = False
     why: Callable[[], str] = str
     usage: str = ""
+
+    @property
+    def label(self) -> str:
+        """The end of the name, enough to tell the image from its neighbours: ``etl:x1-8pr957ha``."""
+        path, tag = self.reference.repository.path, self.reference.tag or ""
+        return f"{path.rpartition('/')[2]}:{tag[:_TAG_SHOWN]}"
 
     @property
     def name(self) -> str:

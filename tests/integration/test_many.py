@@ -185,15 +185,62 @@ def test_each_kind_of_failure_is_told_and_what_is_right_is_built(imagespec: Comm
 def test_plan_shows_a_table_and_draws_the_graph(imagespec: Command, tmp_path: Path) -> None:
     (tmp_path / "family.py").write_text(FAMILY.format(registry=imagespec.registry).partition("bad =")[0])
     imagespec("build", "family.py:base", cwd=tmp_path)
-    table = imagespec("plan", "family.py", cwd=tmp_path).stdout.splitlines()
-    assert table[0].split() == ["image", "state", "builder", "sources", "reason"]
-    states = {line.partition(":")[0]: line.split()[1] for line in table[1:]}
+    shown = imagespec("plan", "family.py", cwd=tmp_path)
+    table = [re.split(r"\s\s+", line) for line in shown.stdout.splitlines()]
+    assert table[0] == ["image", "tag", "state", "reason", "builder", "size to push"]
+    rows = {row[0]: dict(zip(table[0], row, strict=True)) for row in table[1:]}
+    states = {name: row["state"] for name, row in rows.items()}
+    assert rows["base"]["size to push"] == rows["twin"]["size to push"] == "0 B"
+    assert {row["builder"] for row in rows.values()} == {"daemonless"}
+    assert "4 images: 1 present, 3 absent" in shown.stderr
     assert states == {"base": "present", "twin": "absent", "child-x": "absent", "child-y": "absent"}
     drawn = imagespec("plan", "family.py", "--graph", "mermaid", cwd=tmp_path).stdout
     assert drawn.startswith("flowchart LR\n")
     assert drawn.count(" --> ") == 3
     svg = imagespec("plan", "family.py", "--graph", "svg", "--offline", cwd=tmp_path).stdout
     assert svg.count("<path ") == 3
+
+
+def test_plan_says_what_would_be_pushed_where_that_is_known(imagespec: Command, tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a.py").write_text("x = 1\n")
+    specs = [
+        {"name": "sources", "copy": ["src"]},
+        {"name": "refused", "apt_packages": ["jq"], "builder": "daemonless"},
+        {"name": "command", "commands": ["true"]},
+    ]
+    (tmp_path / "images.yaml").write_text(yaml.safe_dump(specs))
+
+    def rows() -> dict[str, tuple[str, str, str, str]]:
+        done = imagespec("plan", "images.yaml", "--registry", imagespec.registry, cwd=tmp_path)
+        assert "refused: apt_packages: the daemonless builder runs nothing in the image" in done.stderr
+        lines = (re.split(r"\s\s+", line) for line in done.stdout.splitlines()[1:])
+        return {name: (state, reason, builder, size) for name, _, state, reason, builder, size in lines}
+
+    before = rows()
+    assert before["sources"][2:] == ("daemonless", "? + 6 B of files")
+    assert before["command"][2:] == ("buildkit", "?")
+    imagespec("build", "images.yaml", "--registry", imagespec.registry, cwd=tmp_path, expect=2)
+    (tmp_path / "src" / "a.py").write_text("x = 100\n")
+    after = rows()
+    assert after["sources"] == ("absent", "files: src/a.py changed", "daemonless", "8 B")
+    assert after["command"] == ("present", "it exists", "buildkit", "0 B")
+
+
+def test_the_summary_tells_what_was_pushed_and_what_was_there(imagespec: Command, tmp_path: Path) -> None:
+    """Exactly where we push; for BuildKit at most what neither the base nor the last image of the name has."""
+    megabytes = "head -c 2000000 /dev/urandom > /opt/noise"
+    for number, sizes in enumerate(((2.0, 12.0), (0.0, 1.0))):
+        spec = {"name": "engines", "commands": [megabytes, f"echo {number} > /opt/number"]}
+        (tmp_path / "image.yaml").write_text(yaml.safe_dump(spec))
+        done = imagespec("warm", "image.yaml", "--registry", imagespec.registry, "--report", "run.json", cwd=tmp_path)
+        told = re.search(r"built: \d+ layers of [\d.]+ MB; at most ([\d.]+) MB of them pushed, at least", done.stderr)
+        assert told
+        assert sizes[0] <= float(told[1]) <= sizes[1]
+        assert not json.loads((tmp_path / "run.json").read_text())["sizes"]["is_exact"]
+    (tmp_path / "image.yaml").write_text("name: ours\nenv: {A: '1'}\n")
+    own = imagespec("build", "image.yaml", "--registry", imagespec.registry, cwd=tmp_path)
+    assert re.search(r"built: \d+ layers of [\d.]+ MB; [\d.]+ MB of them pushed, [\d.]+ MB reused", own.stderr)
 
 
 def test_the_last_run_becomes_a_page_with_its_layers(imagespec: Command, tmp_path: Path) -> None:

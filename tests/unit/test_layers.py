@@ -25,11 +25,11 @@ ROWS: tuple[str, ...] = (
     "ensure graph validator",
     "content layouts links stat_cache walk work_tree workspace target_lock resources sightings revisions batch "
     "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http "
-    "registry.copies registry.layout registry.many registry.mirrors registry.tokens registry.transport "
+    "registry.copies registry.layers registry.layout registry.many registry.mirrors registry.tokens registry.transport "
     "registry.facts ledger builders.instances builders.cache_export "
     "builders.auto builders.buildkit builders.noop builders.staging builders.uv_binary builders.daemonless "
     "builders.assembly builders.assembly.*",
-    "settings identity clients compose doctor report report.*",
+    "settings identity clients compose doctor report report.* push_sizes",
     "image_spec targets folders importing discovery hiding_places "
     "task task.* flyte flyte.* __main__ __init__ cli cli.*",
 )

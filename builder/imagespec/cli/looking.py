@@ -12,8 +12,8 @@ import click
 from imagespec.cli import options
 from imagespec.cli.existence import look_ups
 from imagespec.cli.listing import file_lines
-from imagespec.cli.overview import drawing, overview, table
-from imagespec.cli.session import composed, loaded, raise_problems
+from imagespec.cli.overview import drawing, notes, overview, table
+from imagespec.cli.session import composed, loaded, raise_problems, say
 from imagespec.cli.session import found as named
 from imagespec.compose import Composition, dockerfile_template
 from imagespec.dockerfile import render, title_of
@@ -55,6 +55,8 @@ def plan(
     if graph or (len(findings.targets) > 1 and form == "text" and not files):
         rows = overview(composition, findings.targets, builder, offline=offline)
         click.echo(drawing(rows, graph) if graph else "\n".join(table(rows)))
+        for line in notes(rows) if not graph else ():
+            say(line)
         raise_problems(findings)
         return
     for found in findings.targets:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
+from imagespec.batch import look_up_all
 from imagespec.compose import Composition
 from imagespec.dockerfile import title_of
+from imagespec.ensure import BuildRequest
 from imagespec.errors import ImageSpecError
-from imagespec.identity import Identity, Target
+from imagespec.fingerprint import environment_reference
+from imagespec.identity import Target
+from imagespec.names import Reference
 from imagespec.plan import CopyFiles
-from imagespec.registry.many import LookUp, resolve_many
+from imagespec.registry.many import LookUp
 from imagespec.report.diagram import DiagramNode, mermaid, svg
-from imagespec.report.plain import short_name
 
-__all__ = ["drawing", "overview", "table"]
+__all__ = ["drawing", "notes", "overview", "table"]
 
-_COLUMNS: Final = ("image", "state", "builder", "sources", "reason")
-_NAME_SHOWN: Final = 40
+_COLUMNS: Final = ("image", "tag", "state", "reason", "builder", "size to push")
+_NAME_SHOWN: Final = 32
+_REASON_SHOWN: Final = 48
+_TAG_SHOWN: Final = 11
+_NAMES_SHOWN: Final = 5
 
 
 def overview(
@@ -25,64 +32,96 @@ def overview(
 ) -> list[dict[str, Any]]:
     """Return a row for each image and for what it is based on, all looked up together; raise SpecError."""
     rows: dict[str, dict[str, Any]] = {}
-    resolvers: dict[int, Any] = {}
-    asked: dict[int, list[Identity]] = {}
+    requests: dict[str, BuildRequest] = {}
     for target in targets:
-        identity = composition.identify(target)
         request = composition.request(target, builder=builder)
-        for one in _lineage(identity):
-            row = rows.setdefault(one.name, _row(one, request.builder.name))
-            row["origin"] = target.origin if one is identity else row.get("origin", "")
-        resolvers[id(request.images)] = request.images
-        asked.setdefault(id(request.images), []).extend(_lineage(identity))
+        for one in _lineage(request):
+            requests.setdefault(one.name, one)
+            row = rows.setdefault(one.name, _row(one, composition.builder_name(one)))
+            row["origin"] = target.origin if one is request else row.get("origin", "")
         try:
-            request.builder.check(identity.plan)
+            request.builder.check(request.plan)
         except ImageSpecError as error:
-            rows[identity.name]["problem"] = str(error)
-    for key, identities in asked.items() if not offline else ():
-        names = {one.reference: one.name for one in identities}
-        for answer in resolve_many(resolvers[key], names):
-            rows[names[answer.reference]].update(_answer(answer))
+            rows[request.name]["problem"] = str(error)
+    if not offline:
+        for answer, request in _answers(list(requests.values())):
+            rows[request.name].update(_answer(answer, request))
+        _with_sizes(rows, requests)
     return list(rows.values())
 
 
-def _lineage(identity: Identity) -> Iterator[Identity]:
-    if identity.parent is not None:
-        yield from _lineage(identity.parent)
-    yield identity
+def _lineage(request: BuildRequest) -> Iterator[BuildRequest]:
+    if request.parent is not None:
+        yield from _lineage(request.parent)
+    yield request
 
 
-def _row(identity: Identity, builder: str) -> dict[str, Any]:
-    copied = [step for step in identity.plan.steps if isinstance(step, CopyFiles)]
+def _row(request: BuildRequest, builder: str) -> dict[str, Any]:
+    copied = [step for step in request.plan.steps if isinstance(step, CopyFiles)]
     return {
-        "image": identity.name,
-        "tag": identity.reference.tag,
-        "parent": identity.parent.name if identity.parent is not None else "",
+        "image": request.name,
+        "tag": request.reference.tag,
+        "parent": request.parent.name if request.parent is not None else "",
         "state": "unasked",
         "reason": "nobody was asked whether it exists",
         "builder": builder,
         "source_bytes": sum(entry.size_bytes for step in copied for entry in step.entries),
-        "steps": [title_of(step) for step in identity.plan.steps],
+        "push_bytes": None,
+        "steps": [title_of(step) for step in request.plan.steps],
     }
 
 
-def _answer(answer: LookUp) -> dict[str, str]:
+def _answers(requests: Sequence[BuildRequest]) -> Iterator[tuple[LookUp, BuildRequest]]:
+    by_reference = {request.reference: request for request in requests}
+    for answer in look_up_all(requests):
+        yield answer, by_reference[answer.reference]
+
+
+def _answer(answer: LookUp, request: BuildRequest) -> dict[str, str]:
     if answer.error is not None:
         return {"state": "unknown", "reason": str(answer.error)}
     if answer.descriptor is None:
-        return {"state": "absent", "reason": "it does not exist: would be built"}
-    return {"state": "present", "reason": "it exists: nothing would be built"}
+        return {"state": "absent", "reason": request.why() or "it does not exist"}
+    return {"state": "present", "reason": "it exists"}
+
+
+def _with_sizes(rows: Mapping[str, dict[str, Any]], requests: Mapping[str, BuildRequest]) -> None:
+    """Note how much would be pushed at the most where that is known: only files are added to what is there."""
+    environments: dict[Reference, BuildRequest] = {}
+    for name, request in requests.items():
+        row = rows[name]
+        if row["state"] == "present":
+            row["push_bytes"] = 0
+        elif row["state"] == "absent":
+            environment = environment_reference(request.plan, request.reference)
+            if _adds_files_only(request) and _is_there(rows, request.parent):
+                row["push_bytes"] = row["source_bytes"]
+            elif environment is not None and request.registry is not None:
+                environments[environment] = replace(request, reference=environment)
+    there = {answer.reference for answer, _ in _answers(list(environments.values())) if answer.descriptor is not None}
+    for name, request in requests.items():
+        if environment_reference(request.plan, request.reference) in there and rows[name]["state"] == "absent":
+            rows[name]["push_bytes"] = rows[name]["source_bytes"]
+
+
+def _adds_files_only(request: BuildRequest) -> bool:
+    return request.parent is not None and all(isinstance(step, CopyFiles) for step in request.plan.steps)
+
+
+def _is_there(rows: Mapping[str, dict[str, Any]], parent: BuildRequest | None) -> bool:
+    return parent is not None and rows[parent.name]["state"] == "present"
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield the lines of a table; ``sources`` is what would be pushed of copied files at the least."""
+    """Yield the lines of a table; sizes are upper bounds, "?" where packages or commands decide them."""
     cells = [
         (
-            _shown(row["image"]),
+            _cut(_path(row["image"]), _NAME_SHOWN),
+            str(row["tag"])[:_TAG_SHOWN],
             row["state"],
+            _cut(row.get("problem") or row["reason"], _REASON_SHOWN),
             row["builder"],
-            "-" if not row["source_bytes"] or row["state"] == "present" else f"{row['source_bytes'] / 1e6:.2f} MB",
-            row.get("problem") or row["reason"],
+            _size(row),
         )
         for row in rows
     ]
@@ -91,8 +130,44 @@ def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
 
 
-def _shown(image: str) -> str:
-    return short_name(image)[:_NAME_SHOWN]
+def notes(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield what the table has no room for, each once: why images are refused, or cannot be looked up; the counts."""
+    told: dict[str, list[str]] = {}
+    for row in rows:
+        text = row.get("problem") or (row["reason"] if row["state"] == "unknown" else "")
+        if text:
+            told.setdefault(text, []).append(_path(row["image"]))
+    for text, names in told.items():
+        yield f"{_listed(names)}: {text}"
+    states = [row["state"] for row in rows]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    yield f"{len(rows)} images: {counts}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
+
+
+def _size(row: Mapping[str, Any]) -> str:
+    if row["push_bytes"] is not None:
+        return _bytes(row["push_bytes"])
+    return f"? + {_bytes(row['source_bytes'])} of files" if row["source_bytes"] else "?"
+
+
+def _bytes(size_bytes: int) -> str:
+    if size_bytes < 1000:
+        return f"{size_bytes} B"
+    return f"{size_bytes / 1e3:.1f} kB" if size_bytes < 1_000_000 else f"{size_bytes / 1e6:.1f} MB"
+
+
+def _path(image: str) -> str:
+    return image.rpartition("/")[2].partition(":")[0]
+
+
+def _cut(text: str, width: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def drawing(rows: Sequence[dict[str, Any]], form: str) -> str:
@@ -100,8 +175,8 @@ def drawing(rows: Sequence[dict[str, Any]], form: str) -> str:
     nodes = [
         DiagramNode(
             key=row["image"],
-            title=_shown(row["image"]).partition(":")[0],
-            subtitle=row["tag"][:11],
+            title=_path(row["image"]),
+            subtitle=row["tag"][:_TAG_SHOWN],
             state=row["state"],
             parent=row["parent"],
         )

@@ -12,10 +12,11 @@ from imagespec.cli.session import composed, say
 from imagespec.errors import ImageSpecError, InputMissing, SettingsError, SpecError
 from imagespec.names import Reference
 from imagespec.registry import Registry
+from imagespec.registry.layers import Layers, layers_of_each
 from imagespec.report.page import page
 from imagespec.settings import Settings
 
-__all__ = ["last_run", "layers_of", "report"]
+__all__ = ["last_run", "report"]
 
 _TEMPLATE = Path(__file__).parents[1] / "templates" / "report.html"
 
@@ -58,24 +59,14 @@ def _read(file: Path) -> dict[str, Any]:
     return value
 
 
-def _layers(run: dict[str, Any], registry: Registry) -> dict[str, list[tuple[str, int]]]:
-    found: dict[str, list[tuple[str, int]]] = {}
-    for image in run["timeline"]:
-        if not image["reference"]:
-            continue
-        try:
-            found[image["image"]] = layers_of(registry, Reference.parse(image["reference"]))
-        except ImageSpecError as error:
-            say(f"warning: {error}: its layers are not shown")
+def _layers(run: dict[str, Any], registry: Registry) -> dict[str, Layers]:
+    names = {Reference.parse(one["reference"]): one["image"] for one in run["timeline"] if one["reference"]}
+    found: dict[str, Layers] = {}
+    told: set[str] = set()
+    for reference, listed in layers_of_each((registry, reference) for reference in names):
+        if not isinstance(listed, ImageSpecError):
+            found[names[reference]] = listed
+        elif str(listed) not in told:
+            told.add(str(listed))
+            say(f"warning: {listed}: its layers are not shown")
     return found
-
-
-def layers_of(registry: Registry, reference: Reference) -> list[tuple[str, int]]:
-    """Return (digest, size in bytes) of the image's layers, of all its platforms; raise RegistryError."""
-    manifest = registry.read_manifest(reference)
-    if manifest is None:
-        return []
-    if manifest.is_index:
-        parts = [Reference(reference.repository, None, child.digest) for child in manifest.manifests]
-        return [layer for part in parts for layer in layers_of(registry, part)]
-    return [(str(layer.digest), layer.size_bytes) for layer in manifest.layers]

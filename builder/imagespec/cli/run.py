@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -15,14 +16,16 @@ from imagespec.batch import Ending, ensure_all, look_up_all
 from imagespec.builders import Builder, Cancellation
 from imagespec.builders.cache_export import CacheExportingBuilder
 from imagespec.builders.instances import InstancePool, SpreadBuilder, instance_answers
-from imagespec.cli.reporting import last_run, layers_of
+from imagespec.cli.reporting import last_run
 from imagespec.cli.session import composed, found, say, stoppable
-from imagespec.cli.summary import exit_code, headline, pushed_line, record, result_line, tell
+from imagespec.cli.summary import exit_code, headline, record, result_line, tell
 from imagespec.compose import Composition
-from imagespec.ensure import BuildRequest, Outcome
+from imagespec.ensure import BuildRequest
 from imagespec.errors import ImageSpecError
 from imagespec.events import Emit
 from imagespec.identity import Target
+from imagespec.names import Reference
+from imagespec.push_sizes import PushSizes, push_sizes
 from imagespec.registry.many import LookUp
 from imagespec.report import error_lines, reporting
 from imagespec.report.jsonlines import JsonLinesReport
@@ -64,6 +67,7 @@ class Run:
         self.targets: list[Target] = []
         self.endings: tuple[Ending, ...] = ()
         self.recorder = Recorder(lambda event: None, clock=time.monotonic)
+        self.sizes: PushSizes | None = None
         self.total_s = 0.0
         self.jobs = wishes.jobs or default_jobs()
         names_of_instances = wishes.builder_instances
@@ -86,12 +90,24 @@ class Run:
                 locks=composition.locks,
                 cancellation=composition.cancellation,
             )
-
+            self.sizes = push_sizes(
+                self.endings,
+                self.recorder.images,
+                earlier=partial(_earlier, composition),
+                locate=composition.locate,
+            )
         self._keep()
 
     def run_record(self) -> dict[str, Any]:
         """Return the whole run as plain data."""
-        return run_record(self.records(), self.endings, self.recorder.images, total_s=self.total_s, jobs=self.jobs)
+        return run_record(
+            self.records(),
+            self.endings,
+            self.recorder.images,
+            total_s=self.total_s,
+            jobs=self.jobs,
+            sizes=dataclasses.asdict(self.sizes) if self.sizes is not None else None,
+        )
 
     def _keep(self) -> None:
         """Leave the run where ``imagespec report`` looks for the last one; a full disk is no reason to fail."""
@@ -157,30 +173,16 @@ class Run:
         if self._lines is not None:
             for record in self.records():
                 self._lines.write({"type": "image", **record})
-            self._lines.write(
-                {"type": "summary", "headline": headline(self.endings), "seconds": round(self.total_s, 3)}
-            )
+            sizes = dataclasses.asdict(self.sizes) if self.sizes is not None else None
+            summary = {"headline": headline(self.endings), "seconds": round(self.total_s, 3), "sizes": sizes}
+            self._lines.write({"type": "summary", **summary})
             return
         tell(self.endings, self.total_s)
-        for line in self._sizes():
-            say(line)
+        if self.sizes is not None:
+            say(self.sizes.line)
         for name, dropped in self.pool.lost if self.pool is not None else ():
             say(f"warning: builder instance {name} stopped answering; {dropped} of its builds went to another")
         self.tell_problems()
-
-    def _sizes(self) -> Iterator[str]:
-        """Yield what was pushed, of how much, where images were built; nothing when a registry does not tell."""
-        layers: dict[str, int] = {}
-        for ending in self.endings:
-            registry, result = ending.request.registry, ending.result
-            if result is None or registry is None or result.outcome is Outcome.REUSED:
-                continue
-            try:
-                layers.update(layers_of(registry, result.reference))
-            except ImageSpecError:
-                return
-        if layers:
-            yield pushed_line(self.recorder.images, layers)
 
     def tell_problems(self) -> None:
         """Say what could not be loaded or identified."""
@@ -219,6 +221,13 @@ def problem_record(problem: ImageSpecError) -> dict[str, Any]:
         "reason": str(problem),
         "error": {"type": type(problem).__name__, "message": str(problem), "hint": problem.hint},
     }
+
+
+def _earlier(composition: Composition, request: BuildRequest) -> list[Reference]:
+    """Return the images of the request's name that were built on this machine before, the newest first."""
+    repository = request.reference.repository
+    tags = (entry.tag for entry in composition.ledger.entries(repository))
+    return [Reference(repository, tag) for tag in tags if tag and tag != request.reference.tag]
 
 
 def _with_options(request: BuildRequest, wishes: Wishes, pool: InstancePool | None) -> BuildRequest:

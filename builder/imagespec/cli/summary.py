@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from imagespec.batch import Ending
@@ -11,12 +11,10 @@ from imagespec.cli.session import say
 from imagespec.ensure import BuildResult, Outcome
 from imagespec.events import ImageState
 from imagespec.report import error_lines
-from imagespec.report.recorder import ImageRecord
 
-__all__ = ["exit_code", "headline", "pushed_line", "record", "result_line", "tell"]
+__all__ = ["exit_code", "headline", "record", "result_line", "tell"]
 
 _NAMES_SHOWN: Final = 5
-_PUSH: Final = "push to"
 
 
 def exit_code(endings: Sequence[Ending]) -> int:
@@ -35,7 +33,7 @@ def tell(endings: Sequence[Ending], total_s: float) -> None:
     for ending in distinct:
         if ending.error is not None:
             culprit = ending.blocked_by or ending.request
-            told.setdefault("\n".join(error_lines(ending.error)), []).append(culprit.name)
+            told.setdefault("\n".join(error_lines(ending.error)), []).append(culprit.label)
     for text, names in told.items():
         if len(distinct) > 1:
             say(f"failed: {_listed(list(dict.fromkeys(names)))}")
@@ -43,9 +41,9 @@ def tell(endings: Sequence[Ending], total_s: float) -> None:
     blocked: dict[str, list[str]] = {}
     for ending in distinct:
         if ending.blocked_by is not None:
-            blocked.setdefault(ending.detail, []).append(ending.request.name)
-    for detail, names in blocked.items():
-        say(f"blocked: {_listed(names)}: {detail}")
+            blocked.setdefault(ending.blocked_by.label, []).append(ending.request.label)
+    for parent, names in blocked.items():
+        say(f"blocked: {_listed(names)}: based on {parent}")
     if len(distinct) > 1:
         say(f"{headline(distinct)}; {total_s:.2f} s{_phases(distinct)}")
 
@@ -60,17 +58,6 @@ def headline(endings: Sequence[Ending]) -> str:
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more
-
-
-def pushed_line(images: Mapping[str, ImageRecord], layers: Mapping[str, int]) -> str:
-    """Return how much was sent of the ``layers`` (sizes in bytes) of what was built; engines do not tell."""
-    sizes = [size for image in images.values() for (_, title), size in image.moved.items() if title.startswith(_PUSH)]
-    total = sum(layers.values())
-    whole = f"{len(layers)} layers of {total / 1e6:.1f} MB"
-    if not sizes:
-        return f"built: {whole}"
-    sent = min(sum(sizes), total)
-    return f"built: {whole}; {sent / 1e6:.1f} MB of them pushed, {(total - sent) / 1e6:.1f} MB were there"
 
 
 def _phases(endings: list[Ending]) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Final
 
 from imagespec.events import BytesMoved, Event, ImageChanged, ImageState, InImage, StepFinished, StepStarted
 from imagespec.values import dataclass, field
 
 __all__ = ["ImageRecord", "Recorder", "StepRecord"]
+
+_PUSH: Final = "push to"
 
 
 @dataclass
@@ -29,6 +32,11 @@ class ImageRecord:
     states: list[tuple[float, ImageState, str]] = field(default_factory=list)
     steps: dict[str, StepRecord] = field(default_factory=dict)
     moved: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    @property
+    def pushed_bytes(self) -> int:
+        """What our own client sent to registries; what engines push is not told to anybody."""
+        return sum(size for (_, title), size in self.moved.items() if title.startswith(_PUSH))
 
     def ran_s(self, is_export: Callable[[str], bool]) -> float:
         """Return the seconds that steps ran (cached ones did not) of those whose title is, or is not, an export."""

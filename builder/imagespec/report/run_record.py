@@ -21,8 +21,12 @@ def run_record(
     *,
     total_s: float,
     jobs: int,
+    sizes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the run: ``images`` are the records by target, ``timeline`` what happened to every name, parents too."""
+    """Return the run: ``images`` are the records by target, ``timeline`` what happened to every name, parents too.
+
+    ``sizes`` are those of what was built (``push_sizes``), None when nothing was, or when they are not known.
+    """
     endings = tuple(endings)
     served = {ending.request.fingerprint.text: ending.request for ending in reversed(endings)}
     requests: dict[str, BuildRequest] = {}
@@ -44,6 +48,7 @@ def run_record(
         "version": VERSION,
         "seconds": round(total_s, 3),
         "jobs": jobs,
+        "sizes": sizes,
         "images": [dict(record) for record in records],
         "timeline": timeline,
     }

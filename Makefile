@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test lint types fmt golden bench clean testbed-up testbed-down
+.PHONY: help setup demo test lint types fmt golden bench bench-compare bench-table clean testbed-up testbed-down
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -47,8 +47,14 @@ fmt: $(READY) ## format the code, and mend what ruff can
 golden: $(READY) ## write testdata/golden anew, after a deliberate change
 	@$(BIN)/python -m tests.golden.rewrite
 
-bench: $(READY) ## side-by-side benchmarks: make bench [ONLY=part] [OUT=file.json]
+bench: $(READY) ## side-by-side benchmarks, and their page: make bench [ONLY=part] [OUT=file.json] [QUICK=1]
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(OUT),--out $(OUT)) $(if $(QUICK),--quick)
+
+bench-compare: ## name the rows whose ratio fell by more than the spread: make bench-compare A=old.json B=new.json
+	@bench/compare $(A) $(B)
+
+bench-table: ## put the table of a report into docs/performance.md: make bench-table RESULT=file.json
+	@$(PYTHON) -m bench.table $(RESULT) docs/performance.md
 
 testbed-up: ## start the engine, the registries and the base images that tests use
 	@$(PYTHON) testdata/testbed/bed.py up

@@ -1,4 +1,7 @@
-"""Run the bench: every part, or one, as rows of JSON and a table."""
+"""Run the bench: every part, or one; rows as JSON, as a table in Markdown, and as a page.
+
+What a part finds is written as soon as it is there, so an interruption or a part that fails loses no other part's rows.
+"""
 
 from __future__ import annotations
 
@@ -7,51 +10,102 @@ import importlib
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-PARTS = ("fingerprint", "registry", "build", "serialize")
+from bench.page import page
+from bench.rows import say
+from bench.table import markdown
+
+HERE = Path(__file__).resolve().parent
+
+#: The modules that measure each part. Each has ``measure(quick=…)``, which returns rows or yields them.
+PARTS = {
+    "startup": ("startup",),
+    "fingerprint": ("fingerprint",),
+    "registry": ("registry",),
+    "build": ("build",),
+    "serialize": ("serialize",),
+}
 
 
-def main() -> None:
-    """Write the rows as JSON, and print them as a table."""
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--only", choices=PARTS, help="one part")
+def main() -> int:
+    """Write what was measured, and print it as a table; return 1 when something could not be measured."""
+    parser = argparse.ArgumentParser(prog="bench", description="Side-by-side benchmarks of imagespec and its peers.")
+    parser.add_argument("--only", choices=PARTS, action="append", help="one part; may be given more than once")
     parser.add_argument("--out", type=Path, help="where the JSON goes (default: bench/results/<date>.json)")
-    parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer runs")
+    parser.add_argument("--page", type=Path, default=HERE / "report.html", help="where the page goes")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer runs; under five minutes in all")
     options = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    for part in [options.only] if options.only else PARTS:
-        rows += importlib.import_module(f"bench.{part}").measure(quick=options.quick)
-    out = options.out or Path(__file__).parent / "results" / f"{time.strftime('%Y-%m-%d')}.json"
+    out = options.out or HERE / "results" / f"{time.strftime('%Y-%m-%d')}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"machine": _machine(), "rows": rows}, indent=1) + "\n")
-    print(_table(rows))
-    print(f"bench: wrote {out}", file=sys.stderr)
+    report: dict[str, Any] = {
+        "machine": _machine(),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "commit": _commit(),
+        "quick": options.quick,
+        "seconds": {},
+        "rows": [],
+        "failures": [],
+    }
+    try:
+        for part in options.only or PARTS:
+            started = time.monotonic()
+            for found in _measured(part, options.quick):
+                report["failures" if "error" in found else "rows"].append(found)
+            report["seconds"][part] = round(time.monotonic() - started, 1)
+            say(f"{part}: {report['seconds'][part]:.0f} s")
+            _write(out, options.page, report)
+    finally:
+        _write(out, options.page, report)
+    print(markdown(report))
+    say(f"wrote {out} and {options.page}")
+    return 1 if report["failures"] else 0
+
+
+def _measured(part: str, quick: bool) -> Iterator[dict[str, Any]]:
+    for module in PARTS[part]:
+        try:
+            found: Iterable[dict[str, Any]] = importlib.import_module(f"bench.{module}").measure(quick=quick)
+            yield from found
+        except Exception as error:
+            say(f"{part}: {module}: {error}")
+            yield {"part": part, "name": module, "error": f"{type(error).__name__}: {error}"}
+
+
+def _write(out: Path, page_file: Path, report: dict[str, Any]) -> None:
+    out.write_text(json.dumps(report, indent=1) + "\n")
+    out.with_suffix(".md").write_text(markdown(report))
+    page_file.write_text(page(report, (HERE / "report.template.html").read_text()))
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _machine() -> dict[str, Any]:
     return {
         "system": platform.platform(),
         "processors": os.cpu_count(),
+        "processor": _processor(),
         "python": platform.python_version(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "load": os.getloadavg()[0],
     }
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    lines = ["| what | ours | peer | ratio | goal | met |", "|---|---|---|---|---|---|"]
-    for one in rows:
-        ours, peer = one["ours"]["median_s"] * 1000, one["peer"]["median_s"] * 1000
-        goal = "" if one["goal"] is None else f"{'≤' if one.get('at_most') else '≥'} {one['goal']:g}"
-        met = {None: "", True: "yes", False: "NO"}[one["met"]]
-        lines.append(
-            f"| {one['part']}: {one['name']} | {ours:.1f} ms | {peer:.1f} ms ({one['peer']['who']}) | {one['ratio']:g} "
-            f"| {goal} | {met} |"
-        )
-    return "\n".join(lines)
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-main()
+if __name__ == "__main__":
+    sys.exit(main())

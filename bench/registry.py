@@ -9,20 +9,17 @@ connection included. The SDK's look-ups go through the engine, whose image store
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.rows import Runner, cache_folder, in_turn, row, say
+from bench.rows import ROOT, Runner, cache_folder, in_turn, row, say, test_bed
+from bench.servers import server
 
 PART = "registry"
-ROOT = Path(__file__).resolve().parents[1]
 COUNT = 200
 LARGE_BYTES = 500_000_000
 HUGE_BYTES = 5_000_000_000
@@ -94,23 +91,16 @@ print(f"bench_push={time.perf_counter() - start}")
 
 def measure(*, quick: bool = False) -> list[dict[str, Any]]:
     """Return the rows; ``quick`` means fewer references for the peers, fewer runs, and a smaller huge blob."""
-    bed = _bed()
+    bed = test_bed()
     present = _references(bed["registry"])
     rows = _look_ups("loopback", present, bed, goal=15, peers=20 if quick else 100, times=3 if quick else 5)
-    with _server("delay", bed["registry"], "0.04") as host:
+    with server("delay", bed["registry"], "0.04") as host:
         far = [text.replace(bed["registry"], host, 1) for text in present]
         rows += _look_ups("40 ms", far, bed, goal=150, peers=10 if quick else 40, times=2 if quick else 3)
     rows += _cold(present, bed, times=3 if quick else 5)
     rows += _push(bed["registry"], times=3 if quick else 7)
     rows += _huge(HUGE_BYTES // 10 if quick else HUGE_BYTES)
     return rows
-
-
-def _bed() -> dict[str, Any]:
-    command = [sys.executable, str(ROOT / "testdata" / "testbed" / "bed.py"), "up", "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    bed: dict[str, Any] = json.loads(done.stdout)
-    return bed
 
 
 def _references(host: str) -> list[str]:
@@ -155,9 +145,8 @@ def _look_ups(
 def _cold(references: Sequence[str], bed: dict[str, Any], times: int) -> list[dict[str, Any]]:
     """A whole cold process each: our command, and the SDK's script."""
     say(f"cold processes that look up {COUNT} references")
-    script = '"$@" > /dev/null || test $? = 1'  # one of them is absent
-    command = ["sh", "-c", script, "sh", sys.executable, "-m", "imagespec", "exists", *references]
-    ours = Runner(who="imagespec", command=command)
+    command = [sys.executable, "-m", "imagespec", "exists", *references]
+    ours = Runner(who="imagespec", command=command, statuses=(1,))  # since every second one is absent
     sdk = Runner(who="docker SDK", command=[sys.executable, "-c", _SDK, *references], environment=_engine(bed))
     runs = in_turn([ours, sdk], times)
     return [row(PART, f"cold `imagespec exists` of {COUNT} references", runs[0], runs[1], "docker SDK, cold process")]
@@ -181,7 +170,7 @@ def _huge(size_bytes: int) -> list[dict[str, Any]]:
         out.truncate(size_bytes)
     try:
         digest = f"sha256:{_sha256(file)}"
-        with _server("sink") as host:
+        with server("sink") as host:
             ours = Runner(who="imagespec", command=[sys.executable, "-c", _PUSH, host, str(file), digest]).run()
             curl = Runner(who="curl", command=[sys.executable, "-c", _CURL, host, str(file), digest]).run()
     finally:
@@ -228,15 +217,3 @@ def _skopeo() -> tuple[str, dict[str, str]] | None:
         say(f"without skopeo: {error}")
         return None
     return str(folder / "usr/bin/skopeo"), {"LD_LIBRARY_PATH": str(next(folder.glob("usr/lib/*-linux-gnu")))}
-
-
-@contextmanager
-def _server(*arguments: str) -> Iterator[str]:
-    """Run one of our servers; yield its host:port."""
-    command = [sys.executable, str(Path(__file__).with_name("servers.py")), *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield f"127.0.0.1:{process.stdout.readline().strip()}"
-        finally:
-            process.terminate()

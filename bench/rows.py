@@ -1,28 +1,43 @@
-"""What every part of the bench shares: whole processes run A B A B, and their figures as rows."""
+"""What every part of the bench shares: whole processes run A B A B, and their figures as rows.
+
+``Runner`` is a command, ``Run`` what one process of it took, ``in_turn`` takes the runs of several in turn, and ``row``
+makes of two sides' runs what the report shows. Of our own commands one run more is sampled: where its time goes.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Run", "Runner", "cache_folder", "in_turn", "peer_python", "row", "say"]
+__all__ = ["Run", "Runner", "attempts", "cache_folder", "in_turn", "limit", "peer_python", "row", "say", "test_bed"]
+
+ROOT = Path(__file__).resolve().parents[1]
+_OURS = ("imagespec", "with us")
+_PLACES = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One process: seconds from start to end, its peak memory, and the figures it printed as ``name=seconds``."""
+    """One process: seconds from start to end, its peak memory, and the figures it printed as ``bench_name=seconds``.
+
+    ``places`` are the largest parts of its time, (where, share), of a run that was sampled.
+    """
 
     wall_s: float
     peak_bytes: int
     printed: Mapping[str, float]
+    command: str = ""
+    places: tuple[tuple[str, float], ...] = ()
 
     def seconds(self, what: str) -> float:
         return self.wall_s if what == "wall" else self.printed[what]
@@ -36,6 +51,7 @@ class Runner:
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     before: Callable[[], None] = lambda: None
+    statuses: Sequence[int] = (0,)
 
     def run(self) -> Run:
         """Return the figures of one run; raise RuntimeError with its output when it fails."""
@@ -49,10 +65,32 @@ class Runner:
             process.returncode = os.waitstatus_to_exitcode(status)
             out.seek(0)
             text = out.read().decode("utf-8", "replace")
-        if process.returncode != 0:
+        if process.returncode not in self.statuses:
             raise RuntimeError(f"{self.who}: exit status {process.returncode}: {text[-2000:]}")
         unit = 1 if sys.platform == "darwin" else 1024
-        return Run(wall_s=wall_s, peak_bytes=usage.ru_maxrss * unit, printed=_figures(text))
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
+        command = shlex.join([*(["env", *variables] if variables else []), *self.command])
+        return Run(wall_s=wall_s, peak_bytes=usage.ru_maxrss * unit, printed=_figures(text), command=command)
+
+    def places(self) -> tuple[tuple[str, float], ...]:
+        """Run once more, sampled, and return where the largest parts of the time went, as shares of the whole."""
+        with tempfile.NamedTemporaryFile(suffix=".json") as out:
+            head = [sys.executable, str(Path(__file__).with_name("profiled.py")), out.name]
+
+            def before() -> None:
+                self.before()
+                command[:] = [*head, *_after_python(self.command)]
+
+            command: list[str] = []
+            try:
+                run = replace(self, command=command, before=before).run()
+                seconds: dict[str, float] = json.loads(Path(out.name).read_text())
+            except (RuntimeError, ValueError) as error:
+                say(f"{self.who}: without a profile: {error}")
+                return ()
+        seconds["start and end of the process"] = max(0.0, run.wall_s - sum(seconds.values()))
+        ordered = sorted(seconds.items(), key=lambda item: -item[1])
+        return tuple((where, round(taken / run.wall_s, 3)) for where, taken in ordered[:_PLACES])
 
 
 def in_turn(runners: Sequence[Runner], times: int) -> list[list[Run]]:
@@ -60,7 +98,22 @@ def in_turn(runners: Sequence[Runner], times: int) -> list[list[Run]]:
     for runner in runners:
         runner.run()
     rounds = [[runner.run() for runner in runners] for _ in range(times)]
-    return [list(runs) for runs in zip(*rounds, strict=True)]
+    found = [list(runs) for runs in zip(*rounds, strict=True)]
+    for runner, runs in zip(runners, found, strict=True):
+        if runner.who in _OURS and _after_python(runner.command):
+            runs[0] = replace(runs[0], places=runner.places())
+    return found
+
+
+def attempts(part: str, steps: Iterable[Callable[[], Iterable[dict[str, Any]]]]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of each step; of one that fails, a record with its ``error`` instead, and go on."""
+    for step in steps:
+        try:
+            yield from step()
+        except Exception as error:
+            name = getattr(step, "__name__", "") or str(step)
+            say(f"{part}, {name}: {error}")
+            yield {"part": part, "name": name, "error": f"{type(error).__name__}: {error}"}
 
 
 def row(
@@ -77,7 +130,9 @@ def row(
 ) -> dict[str, Any]:
     """Return one row of the report.
 
-    ``ratio`` is peer/ours, and must reach the goal; with ``at_most`` it is ours/peer, and must not pass it.
+    ``ratio`` is peer/ours, and must reach the goal; with ``at_most`` it is ours/peer, and must not pass it. ``more`` is
+    kept as it is; known to the report are ``limit`` (of the function of that name), ``bytes_pushed``, ``requests``,
+    ``peer_bytes_pushed``, ``peer_requests``, ``remains`` (a sentence) and ``points`` (of a growing size).
     """
     mine, theirs = [run.seconds(what) for run in ours], [run.seconds(what) for run in peer]
     pairs = [b / a for a, b in zip(mine, theirs, strict=True)]
@@ -93,9 +148,16 @@ def row(
         "ratio_spread": [round(min(pairs), 2), round(max(pairs), 2)],
         "goal": goal,
         "met": met,
+        "command": f"make bench ONLY={part}",
         **({"at_most": True} if at_most else {}),
+        **_profile(ours),
         **more,
     }
+
+
+def limit(what: str, runs: Sequence[Run], figure: str = "wall") -> dict[str, Any]:
+    """Return what a row says of the machine's own limit: what was done, and its median in seconds."""
+    return {"what": what, "median_s": round(statistics.median(run.seconds(figure) for run in runs), 6)}
 
 
 def say(text: str) -> None:
@@ -119,10 +181,32 @@ def peer_python(*packages: str) -> str:
         say(f"installing {' '.join(packages)} for the comparison")
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         subprocess.run(
-            [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages], check=True
+            [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", *packages], check=True
         )
         (folder / ".ready").touch()
     return str(python)
+
+
+def test_bed() -> dict[str, Any]:
+    """Return what the test-bed tells of itself (engine, registry, bases), started when it is not up."""
+    command = [sys.executable, str(ROOT / "testdata" / "testbed" / "bed.py"), "up", "--json"]
+    told: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
+    return told
+
+
+def _after_python(command: Sequence[str]) -> list[str]:
+    """Return what follows the interpreter in a command of ours, or nothing when it is none that can be sampled."""
+    words = list(command)
+    if words[:1] == [sys.executable] and words[1:2] in (["-c"], ["-m"]):
+        return words[1:]
+    if words and Path(words[0]) == Path(sys.executable).with_name("imagespec"):
+        return ["-m", "imagespec", *words[1:]]
+    return []
+
+
+def _profile(runs: Sequence[Run]) -> dict[str, Any]:
+    places = next((run.places for run in runs if run.places), ())
+    return {"profile": [list(place) for place in places]} if places else {}
 
 
 def _plain_environment() -> dict[str, str]:
@@ -136,10 +220,11 @@ def _figures(text: str) -> dict[str, float]:
     return {name.removeprefix("bench_"): float(value) for name, value in pairs}
 
 
-def _spread(seconds: Sequence[float], runs: Sequence[Run]) -> dict[str, float]:
+def _spread(seconds: Sequence[float], runs: Sequence[Run]) -> dict[str, Any]:
     return {
         "median_s": round(statistics.median(seconds), 6),
         "min_s": round(min(seconds), 6),
         "max_s": round(max(seconds), 6),
         "peak_bytes": max(run.peak_bytes for run in runs),
+        "command": runs[0].command,
     }

@@ -86,6 +86,7 @@ class PythonEnvironment:
     """A virtual environment at ``prefix`` with pip.
 
     ``version`` or ``executable`` is "" where the base decides; ``fallback`` is the version for a base without Python.
+    ``bytecode`` compiles pip after install.
     """
 
     prefix: str
@@ -96,6 +97,7 @@ class PythonEnvironment:
     pip: str
     index: str = ""
     extra_indexes: tuple[str, ...] = ()
+    bytecode: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

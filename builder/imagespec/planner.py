@@ -220,7 +220,7 @@ def _environment_steps(
     if conda is not None:
         steps.append(conda)
     if parent is None:
-        steps.append(_environment(declaration, conda, tools))
+        steps.append(_environment(declaration, what, conda, tools))
     elif declaration.python_exec or declaration.python_version not in (None, _python_of(parent)):
         field = "python_exec" if declaration.python_exec else "python_version"
         raise SpecError(f"{field}: base_image has its own Python", path=field, hint=f"set {field} on the base_image")
@@ -267,7 +267,9 @@ def _conda(declaration: Declaration, snapshot: Snapshot, parent: Parent | None) 
     )
 
 
-def _environment(declaration: Declaration, conda: CondaInstall | None, tools: Tools) -> PythonEnvironment:
+def _environment(
+    declaration: Declaration, what: WhatToBuild, conda: CondaInstall | None, tools: Tools
+) -> PythonEnvironment:
     version = declaration.python_version or ""
     if conda is not None:
         version = conda.python_version
@@ -282,6 +284,7 @@ def _environment(declaration: Declaration, conda: CondaInstall | None, tools: To
         pip=tools.pip,
         index=declaration.pip_index or "",
         extra_indexes=tuple(declaration.pip_extra_index_url or ()),
+        bytecode=what.bytecode,
     )
 
 

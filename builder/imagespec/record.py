@@ -142,7 +142,8 @@ def _step(step: Step, number: int) -> Iterator[tuple[str, dict[str, str]]]:
         yield "conda_packages", dict.fromkeys(step.packages, "")
         yield "conda_channels", {"in order": ", ".join(step.channels)}
     elif isinstance(step, PythonEnvironment):
-        yield "python", {"version": step.version or step.executable or "the base's", "pip": step.pip}
+        installer = {"pip": step.pip, "bytecode": str(step.bytecode)}
+        yield "python", {"version": step.version or step.executable or "the base's", **installer}
     elif isinstance(step, PythonPackages):
         yield from _packages(step)
     elif isinstance(step, CopyFiles):

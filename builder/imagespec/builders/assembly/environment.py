@@ -85,7 +85,7 @@ def look(
         python=python,
         scheme=scheme,
         wheels=wheels,
-        bytecode=packages.bytecode if packages is not None else True,
+        bytecode=all(step.bytecode for step in (creation, packages) if step is not None),
         entries=with_parents(files, entries),
         removed=tuple(removed),
     )

@@ -38,6 +38,11 @@ BASES = (
 )
 
 
+#: The base that is there for two architectures wherever programs of both run; known as this repository.
+TWO_PLATFORMS = BASES[2]
+TWO_PLATFORMS_NAME = "platforms/python"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
     """An image of one architecture to be made, and the folder it belongs into."""
@@ -52,28 +57,32 @@ def layouts(paths: Paths, *, arm64: bool) -> dict[str, Layout]:
     return {base.key: Layout(_folder(paths, base, "-multi" if arm64 else "")) for base in BASES}
 
 
-def are_cached(paths: Paths, *, arm64: bool) -> bool:
-    return all(layout.folder.exists() for layout in layouts(paths, arm64=arm64).values())
+def two_platforms(paths: Paths) -> Layout:
+    """Where the layout of the base for two architectures is or will be."""
+    return Layout(_folder(paths, TWO_PLATFORMS, "-multi"))
 
 
-def ensure(paths: Paths, *, arm64: bool) -> dict[str, Layout]:
-    """The layout of every base by its key, made now where it is missing."""
-    targets = {"": architecture(), **({f"-{FOREIGN}": FOREIGN} if arm64 else {})}
+def are_cached(paths: Paths, *, arm64: bool, emulated: bool) -> bool:
+    wanted = [*layouts(paths, arm64=arm64).values(), *([two_platforms(paths)] if emulated else [])]
+    return all(layout.folder.exists() for layout in wanted)
+
+
+def ensure(paths: Paths, *, arm64: bool, emulated: bool) -> None:
+    """Makes the bases that are missing: all of them for two architectures, or one where the other is emulated."""
+    foreign = BASES if arm64 else (TWO_PLATFORMS,) if emulated else ()
+    wanted = [(base, "", architecture()) for base in BASES] + [(base, f"-{FOREIGN}", FOREIGN) for base in foreign]
     missing = [
         _Work(base=base, target=target, folder=_folder(paths, base, suffix))
-        for suffix, target in targets.items()
-        for base in BASES
+        for base, suffix, target in wanted
         if not _folder(paths, base, suffix).exists()
     ]
     if missing:
         paths.layouts.mkdir(parents=True, exist_ok=True)
         _fill_all(paths, missing)
-    if arm64:
-        for base in BASES:
-            if not _folder(paths, base, "-multi").exists():
-                parts = [Layout(_folder(paths, base, suffix)) for suffix in targets]
-                _place(paths, _folder(paths, base, "-multi"), base.tag, functools.partial(put_index, parts))
-    return layouts(paths, arm64=arm64)
+    for base in foreign:
+        if not _folder(paths, base, "-multi").exists():
+            parts = [Layout(_folder(paths, base, suffix)) for suffix in ("", f"-{FOREIGN}")]
+            _place(paths, _folder(paths, base, "-multi"), base.tag, functools.partial(put_index, parts))
 
 
 def _folder(paths: Paths, base: Base, suffix: str) -> Path:
@@ -95,9 +104,7 @@ def _fill_all(paths: Paths, missing: Sequence[_Work]) -> None:
             "run this where one of the two is to be had"
         )
     left = [work for work in missing if not work.folder.exists()]
-    foreign = any(work.target != architecture() for work in left)
-    patience = "minutes, since one architecture is emulated" if foreign else "half a minute"
-    say(f"no Docker Hub: making {len(left)} base images of Debian's packages ({patience})")
+    say(f"no Docker Hub: making {len(left)} base images of Debian's packages (half a minute)")
     _make_all(paths, left)
 
 

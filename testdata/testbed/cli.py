@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="bring everything up, or answer at once when it is")
     up.add_argument("--without-engine", action="store_true", help="only registries and base images")
     up.add_argument("--keep", action="store_true", help="keep the engine's images of the last time")
-    up.add_argument("--arm64", action="store_true", help="base images for arm64 too, emulated (minutes the first time)")
+    up.add_argument("--arm64", action="store_true", help="all base images for arm64 too")
     up.add_argument("--json", action="store_true", help="print where everything is, as JSON")
     up.set_defaults(command=_up)
     down = commands.add_parser("down", help="end what this bed started, and nothing else")
@@ -88,39 +88,54 @@ def _bring_up(paths: Paths, *, with_engine: bool, keep: bool, arm64: bool) -> St
     current = state.load(paths)
     current = current.with_(arm64=arm64 or current.arm64)
     host = engine.look(paths) if with_engine else None
-    _fill_cache(paths, host, with_engine=with_engine, arm64=current.arm64)
+    emulated = _fill_cache(paths, host, with_engine=with_engine, arm64=current.arm64)
     engine.make_client_settings(paths)
     if with_engine:
         chosen = engine.fetch(paths, host)
         current = current.with_(docker_host=chosen.host, path=engine.start(paths, chosen, keep=keep))
         state.save(paths, current)
+    current = current.with_(two_platforms=emulated if with_engine else current.two_platforms)
     return _registries(paths, current, bases.layouts(paths, arm64=current.arm64))
 
 
-def _fill_cache(paths: Paths, host: str | None, *, with_engine: bool, arm64: bool) -> None:
-    """Fetches or makes everything that is not there yet, one bed at a time; waits for nobody when all is there."""
-    if not _is_cached(paths, host, with_engine=with_engine, arm64=arm64):
+def _fill_cache(paths: Paths, host: str | None, *, with_engine: bool, arm64: bool) -> bool:
+    """Fetches or makes everything that is not there yet, one bed at a time; waits for nobody when all is there.
+
+    Returns whether arm64 programs run here beside the machine's own.
+    """
+    emulated = arm64 or (with_engine and emulation.is_likely())
+    if not _is_cached(paths, host, with_engine=with_engine, arm64=arm64, emulated=emulated):
         with locked(paths.cache_lock):
             _tidy(paths)
-            if arm64:
-                emulation.ensure(paths)
+            emulated = emulated and _emulate(paths, required=arm64)
             with ThreadPoolExecutor(1) as beside:
                 work: list[Future[object]] = [beside.submit(registry.fetch, paths)]
                 if with_engine:
                     work.append(beside.submit(engine.fetch, paths, host))
-                bases.ensure(paths, arm64=arm64)
+                bases.ensure(paths, arm64=arm64, emulated=emulated)
                 for each in work:
                     each.result()
-    if arm64:
+    return emulated and _emulate(paths, required=arm64)
+
+
+def _emulate(paths: Paths, *, required: bool) -> bool:
+    """Whether arm64 programs run here, now that everything was tried; says why they do not."""
+    try:
         emulation.ensure(paths)
+    except (TestbedError, OSError, subprocess.SubprocessError) as error:
+        if required:
+            raise
+        say(f"base images for one platform only: {error}")
+        return False
+    return True
 
 
-def _is_cached(paths: Paths, host: str | None, *, with_engine: bool, arm64: bool) -> bool:
+def _is_cached(paths: Paths, host: str | None, *, with_engine: bool, arm64: bool, emulated: bool) -> bool:
     return (
-        bases.are_cached(paths, arm64=arm64)
+        bases.are_cached(paths, arm64=arm64, emulated=emulated)
         and registry.is_cached(paths)
         and (not with_engine or engine.is_cached(paths, host))
-        and (not arm64 or emulation.is_cached(paths))
+        and (not emulated or emulation.is_cached(paths))
     )
 
 
@@ -134,6 +149,9 @@ def _tidy(paths: Paths) -> None:
 
 def _registries(paths: Paths, current: State, layouts: dict[str, Layout]) -> State:
     """Both registries up, with every base in them."""
+    wanted = [(base.name, base.tag, layouts[base.key]) for base in bases.BASES]
+    if current.two_platforms:
+        wanted.append((bases.TWO_PLATFORMS_NAME, bases.TWO_PLATFORMS.tag, bases.two_platforms(paths)))
     for part in (registry.OPEN, registry.WITH_PASSWORD):
         attribute = part.replace("-", "_")
         running: Running | None = getattr(current, attribute)
@@ -141,10 +159,10 @@ def _registries(paths: Paths, current: State, layouts: dict[str, Layout]) -> Sta
             running = registry.start(paths, part, current.docker_host)
             current = current.with_(**{attribute: running})
             state.save(paths, current)
-        for base in bases.BASES:
-            layout = layouts[base.key]
-            if not has(running.registry, base.name, base.tag, layout.top()["digest"]):
-                push(layout, running.registry, base.name, base.tag)
+        for name, tag, layout in wanted:
+            if not has(running.registry, name, tag, layout.top()["digest"]):
+                push(layout, running.registry, name, tag)
+    state.save(paths, current)
     return current
 
 

@@ -15,6 +15,11 @@ _MAGIC = r"\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\
 _MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
 
 
+def is_likely() -> bool:
+    """Whether it is worth trying to have programs of another architecture run here."""
+    return architecture() != FOREIGN and (_is_known() or (os.geteuid() == 0 and packages.is_debian()))
+
+
 def is_cached(paths: Paths) -> bool:
     """Whether :func:`ensure` has nothing to fetch."""
     return architecture() == FOREIGN or _is_known() or packages.are_cached(paths, "qemu", _packages())

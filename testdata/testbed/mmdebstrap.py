@@ -15,6 +15,11 @@ from testbed.processes import MARK, mark
 
 _SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PYTHON = ("python3", "python3-venv", "python-is-python3", "ca-certificates", "netbase", "tzdata")
+#: What of a Debian a base of another architecture has beside Python, each named, since nothing of it is essential there.
+_UNPACKED = (
+    *("base-files", "base-passwd", "bash", "coreutils", "dash", "findutils", "grep", "gzip", "hostname"),
+    *("libc-bin", "mawk", "sed", "tar", "util-linux"),
+)
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/lintian/*")
 #: What depends on the machine or the hour, and what no engine wants in a layer.
 _UNWANTED_TREES = ("dev", "proc", "sys", "var/lib/apt/lists", "var/cache/apt", "var/cache/ldconfig", "var/log")
@@ -30,6 +35,7 @@ def fetch(paths: Paths) -> Path:
 def make(paths: Paths, tools: Path, suite: str, python: str | None, target: str, layout: Layout) -> None:
     """Fills the layout with a Debian of the suite for the target architecture, with Debian's Python if one is named.
 
+    One of another architecture is unpacked only, its packages' scripts are not run: emulated, they take minutes.
     Raises TestbedError with the end of what mmdebstrap said.
     """
     mirror = packages.find_mirror()
@@ -68,7 +74,8 @@ def _tail(said: IO[bytes]) -> str:
 
 
 def _command(paths: Paths, tools: Path, suite: str, target: str, mirror: str, *, with_python: bool) -> list[str]:
-    include = ["passwd", "login", *(_PYTHON if with_python else ())]
+    foreign = target != architecture()
+    include = ["passwd", "login", *(_PYTHON if with_python else ()), *(_UNPACKED if foreign else ())]
     hooks = []
     if suite == "bookworm":  # without these two, merging /usr brings a whole perl
         include.append("usr-is-merged")
@@ -77,8 +84,8 @@ def _command(paths: Paths, tools: Path, suite: str, target: str, mirror: str, *,
         f"{tools}/usr/bin/mmdebstrap",
         "--mode=root" if os.geteuid() == 0 else "--mode=unshare",
         f"--architectures={target}",
-        *(["--skip=check/qemu"] if target != architecture() else []),  # the kernel was told of qemu by us
-        "--variant=apt",
+        *(["--skip=check/qemu"] if foreign else []),
+        f"--variant={'extract' if foreign else 'apt'}",
         "--format=tar",
         "--components=main",
         f"--keyring={packages.keyring()}",
@@ -96,7 +103,8 @@ def _command(paths: Paths, tools: Path, suite: str, target: str, mirror: str, *,
 
 
 def _write(layout: Layout, tar: IO[bytes], python: str | None, target: str) -> None:
-    layer, diff_id = layout.put_layer(tar, _wanted, _extras())
+    extras = _extras() + (_unconfigured() if target != architecture() else [])
+    layer, diff_id = layout.put_layer(tar, _wanted, extras)
     config: dict[str, object] = {"Env": [f"PATH={_SYSTEM}"], "Cmd": ["bash"]}
     if python is not None:
         config = {
@@ -127,4 +135,15 @@ def _extras() -> list[Extra]:
             text="force-unsafe-io\n" + "".join(f"path-exclude {pattern}\n" for pattern in _LEFT_OUT),
         ),
         Extra(path="usr/sbin/policy-rc.d", text="#!/bin/sh\nexit 101\n", mode=0o755),
+    ]
+
+
+def _unconfigured() -> list[Extra]:
+    """What the scripts of packages would have written, as far as containers miss it."""
+    return [
+        Extra(
+            path="etc/passwd",
+            text="root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+        ),
+        Extra(path="etc/group", text="root:x:0:\nstaff:x:50:\nnogroup:x:65534:\n"),
     ]

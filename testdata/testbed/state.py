@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from testbed.bases import BASES, layouts
+from testbed.bases import BASES, TWO_PLATFORMS, TWO_PLATFORMS_NAME, layouts
 from testbed.common import Paths, write_atomically
 from testbed.layout import Json
 from testbed.processes import Process
@@ -27,6 +27,7 @@ class State:
     docker_host: str | None = None
     path: tuple[str, ...] = ()
     arm64: bool = False
+    two_platforms: bool = False
     registry: Running | None = None
     auth_registry: Running | None = None
 
@@ -51,6 +52,7 @@ def load(paths: Paths) -> State:
             docker_host=value["docker_host"],
             path=tuple(value["path"]),
             arm64=value["arm64"],
+            two_platforms=value.get("two_platforms", False),
             registry=_running(value["registry"]),
             auth_registry=_running(value["auth_registry"]),
         )
@@ -65,6 +67,7 @@ def save(paths: Paths, state: State) -> None:
         "docker_host": state.docker_host,
         "path": list(state.path),
         "arm64": state.arm64,
+        "two_platforms": state.two_platforms,
         "registry": _plain(state.registry),
         "auth_registry": _plain(state.auth_registry),
     }
@@ -109,6 +112,7 @@ def as_json(paths: Paths, state: State) -> Json:
             "password": closed.registry.password,
         },
         "bases": {base.key: f"{base.name}:{base.tag}" for base in BASES},
+        "two_platforms": f"{TWO_PLATFORMS_NAME}:{TWO_PLATFORMS.tag}" if state.two_platforms else None,
         "layouts": {key: str(layout.folder) for key, layout in layouts(paths, arm64=state.arm64).items()},
         "ca": ca_bundle(),
     }

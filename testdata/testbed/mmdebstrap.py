@@ -15,7 +15,7 @@ from testbed.processes import MARK, mark
 
 _SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PYTHON = ("python3", "python3-venv", "python-is-python3", "ca-certificates", "netbase", "tzdata")
-#: What of a Debian a base of another architecture has beside Python, each named, since nothing of it is essential there.
+#: What of a Debian a base of another architecture has beside Python: nothing comes of itself when it is unpacked.
 _UNPACKED = (
     *("base-files", "base-passwd", "bash", "coreutils", "dash", "findutils", "grep", "gzip", "hostname"),
     *("libc-bin", "mawk", "sed", "tar", "util-linux"),

@@ -29,7 +29,7 @@ from imagespec.plan import (
 )
 from imagespec.poetry_lock import POETRY_LOCK
 from imagespec.project_file import PROJECT_FILE, asked_for
-from imagespec.values import dataclass
+from imagespec.values import dataclass, fields
 
 __all__ = [
     "BASE_CONTEXT",
@@ -218,7 +218,7 @@ def _setting(plan: BuildPlan, name: str, value: str, arguments: dict[str, str]) 
 
 def _step(index: int, step: Step) -> Mapping[str, Any]:
     """Return what the template needs of a step: its fields, its kind and the folder of the build context."""
-    known = {name: getattr(step, name) for name in step.__dataclass_fields__}
+    known = {one.name: getattr(step, one.name) for one in fields(step)}
     known |= {"kind": type(step).__name__, "folder": step_folder(index)}
     if isinstance(step, PythonPackages):
         known |= _package_files(step)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from imagespec.clients import Clients
 from imagespec.errors import ImageSpecError, SpecError
 from imagespec.identity import Identity, Target, identify, workspace_of
 from imagespec.planner import spec_id
@@ -16,6 +16,8 @@ from imagespec.spec import Declaration
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from imagespec.clients import Clients
 
 __all__ = ["ImageSpec"]
 
@@ -49,8 +51,10 @@ class ImageSpec(Declaration):
         """
         settings = Settings.load()
         identity = self._identity(settings)
+        # Whoever asks for a tag alone does not wait for the registry clients to be imported.
+        clients: Clients = import_module("imagespec.clients").Clients(settings, os.getcwd())
         try:
-            return Clients(settings, os.getcwd()).images_of(self, identity).resolve(identity.reference) is not None
+            return clients.images_of(self, identity).resolve(identity.reference) is not None
         except ImageSpecError:
             return None
 

@@ -30,12 +30,7 @@ from imagespec.ignore import DEFAULT as DEFAULT_IGNORE
 from imagespec.ignore import IgnoreRules
 from imagespec.names import Repository
 from imagespec.registry.hosts import Hosts, Mirror, Network, Proxies, RegistrySettings
-from imagespec.values import dataclass, field, replace
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from imagespec.values import dataclass, field, fields, replace
 
 __all__ = ["Settings"]
 
@@ -161,10 +156,19 @@ class _Table:
 
 def _toml(file: Path) -> dict[str, Any] | None:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"read {file}: not TOML: {error}", variable=file.name) from error
+    # Most folders have no such file, and need no parser.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"read {file}: not TOML: {error}", variable=file.name) from error
 
 
@@ -200,7 +204,7 @@ def _exclude(environ: Mapping[str, str], table: _Table) -> tuple[str, ...]:
 
 def _ignore(environ: Mapping[str, str], table: _Table) -> IgnoreRules:
     """Return which rules leave files out: all of them, or the ones that are listed."""
-    rules = tuple(IgnoreRules.__dataclass_fields__)
+    rules = tuple(one.name for one in fields(IgnoreRules))
     if "IMAGESPEC_IGNORE" in environ:
         where, listed = "IMAGESPEC_IGNORE", list(_listed(environ, "IMAGESPEC_IGNORE"))
     elif "ignore" in table.values:

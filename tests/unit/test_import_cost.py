@@ -11,13 +11,14 @@ import pytest
 HEAVY = (
     *("docker", "python_on_whales", "jinja2", "click", "rich", "yaml", "urllib3", "pathspec", "flytekit"),
     *("packaging", "requests", "asyncio", "http.client", "ssl", "uv"),
+    *("dataclasses", "inspect", "tomllib", "socket", "subprocess", "tempfile", "imagespec.clients"),
 )
 
 
 def loaded_by(statement: str) -> list[str]:
     """Return the heavy modules that a fresh interpreter has after ``statement``."""
     script = f"import json, sys\n{statement}\nprint(json.dumps([n for n in {HEAVY!r} if n in sys.modules]))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60, cwd="/")
     found: list[str] = json.loads(done.stdout)
     return found
 

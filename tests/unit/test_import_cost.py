@@ -18,7 +18,9 @@ HEAVY = (
 def loaded_by(statement: str) -> list[str]:
     """Return the heavy modules that a fresh interpreter has after ``statement``."""
     script = f"import json, sys\n{statement}\nprint(json.dumps([n for n in {HEAVY!r} if n in sys.modules]))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60, cwd="/")
+    command = [sys.executable, "-c", script]
+    # From a folder without settings files, which are read where they are.
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd="/")
     found: list[str] = json.loads(done.stdout)
     return found
 

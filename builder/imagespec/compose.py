@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -19,19 +19,24 @@ from imagespec.builders.noop import NoopBuilder
 from imagespec.builders.recorded import RecordedBuilder
 from imagespec.clients import Clients
 from imagespec.ensure import BuildRequest
-from imagespec.errors import ImageSpecError, SpecError
+from imagespec.errors import ImageSpecError, InputMissing, SpecError
 from imagespec.events import Emit, discard
+from imagespec.fingerprint import fingerprint_of
 from imagespec.identity import Identity, Target, identify, workspace_of
 from imagespec.ledger import Entry, Ledger
 from imagespec.names import Reference
-from imagespec.oci import canonical_json
-from imagespec.plan import BaseLayout, BuildPlan
+from imagespec.oci import Platform, canonical_json
+from imagespec.plan import BaseLayout, BuildPlan, environment_of
 from imagespec.record import difference, in_a_few_words, record_of, shortened
 from imagespec.registry import Registry
+from imagespec.registry.engine import EngineImages
+from imagespec.registry.facts import facts_of
 from imagespec.registry.layout import LayoutRegistry
 from imagespec.settings import Settings
 from imagespec.spec import Declaration
 from imagespec.target_lock import TargetLocks
+from imagespec.values import replace
+from imagespec.wheels.pins import LABEL_ENVIRONMENT, Pinned, pins_of
 
 __all__ = ["LABEL_FINGERPRINT", "LABEL_RECORD", "Composition", "dockerfile_template"]
 
@@ -157,6 +162,50 @@ class Composition(Clients):
                 return made
         known = [*makers, *_AUTOMATIC, *(entry.name for entry in entry_points(group=ENTRY_POINTS))]
         raise SpecError(f"builder: there is no builder {name!r}", path="builder", hint=fields.choice_hint(name, known))
+
+    def resolved(self, target: Target) -> dict[Platform, tuple[Pinned, ...]]:
+        """Return what the target's packages resolve to now, without building; raise Unsupported where only a build can.
+
+        Raise InputMissing when the ImageSpec that it is based on is not built yet.
+        """
+        declaration, identity = target.declaration, self.identify(target)
+        options = self._options(declaration, identity, is_forced=False)
+        if identity.parent is not None:
+            parent = identity.parent.reference
+            found = self.images_of(declaration, identity.parent).resolve(parent)
+            if found is None:
+                raise InputMissing(
+                    f"resolve packages: {identity.parent.name}, which this image is based on, is not there",
+                    path="base_image",
+                    hint="imagespec build makes it",
+                )
+            options = replace(options, base=parent.with_digest(found.digest))
+        local = self.local_images if identity.is_local else None
+        registry = local if isinstance(local, LayoutRegistry) else self.registry_of(declaration)
+        return self._daemonless(registry).resolved(identity.plan, options)
+
+    def recorded(self, target: Target) -> dict[Platform, tuple[Pinned, ...]]:
+        """Return what the packages of the image that exists resolved to when it was made, by its own record.
+
+        {} when it is not there, or has no record of its own: images of other builders have none.
+        """
+        identity = self.identify(target)
+        environment = fingerprint_of(environment_of(identity.plan) or identity.plan).text
+        found = {}
+        for platform in identity.plan.platforms:
+            labels = self._labels_of(target.declaration, identity, platform)
+            if labels.get(LABEL_ENVIRONMENT) != environment:
+                return {}
+            found[platform] = pins_of(labels)
+        return found
+
+    def _labels_of(self, declaration: Declaration, identity: Identity, platform: Platform) -> Mapping[str, str]:
+        images = self.images_of(declaration, identity)
+        if isinstance(images, EngineImages):
+            return images.labels(identity.reference)
+        registry = images if isinstance(images, LayoutRegistry) else self.registry_of(declaration)
+        facts = facts_of(registry, identity.reference, platform)
+        return facts.labels if facts is not None else {}
 
     def _buildkit(self, registry: Registry) -> BuildKitBuilder:
         hosts = self.settings.hosts

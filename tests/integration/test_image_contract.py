@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from imagespec.wheels.pins import is_lock_label
 from tests.integration.conftest import Command
 
 pytestmark = pytest.mark.integration
@@ -90,7 +91,7 @@ def test_the_configs_say_the_same(shared_imagespec: Command, images: dict[str, s
         image = inspected(shared_imagespec, reference)
         config = image["Config"]
         kept = {key: config.get(key) or None for key in ("Env", "Entrypoint", "Cmd", "User", "WorkingDir")}
-        labels = {key: value for key, value in config["Labels"].items() if key != "io.imagespec.lock"}
+        labels = {key: value for key, value in config["Labels"].items() if not is_lock_label(key)}
         configs[builder] = {**kept, "labels": labels, "platform": (image["Os"], image["Architecture"])}
     assert configs["daemonless"] == configs["buildkit"]
     assert configs["daemonless"]["labels"]["team"] == "data"

@@ -30,9 +30,9 @@ from imagespec.builders.assembly.upload import PUSH, Assembled, Uploader
 from imagespec.builders.assembly.wheel_store import WheelStore
 from imagespec.errors import Cancelled, SpecError, Unsupported
 from imagespec.events import Emit, StepFinished, StepStarted, Warned, discard
-from imagespec.fingerprint import environment_reference
+from imagespec.fingerprint import environment_reference, fingerprint_of
 from imagespec.names import Reference
-from imagespec.oci import Descriptor, Platform, canonical_json
+from imagespec.oci import Descriptor, Platform
 from imagespec.plan import (
     AptInstall,
     BuildPlan,
@@ -49,18 +49,16 @@ from imagespec.registry.layout import LayoutRegistry
 from imagespec.snapshot import Files
 from imagespec.tarball import TarEntry
 from imagespec.values import dataclass, replace
-from imagespec.wheels.lock import LockedWheel
+from imagespec.wheels.pins import Pinned, lock_labels
 
 __all__ = ["DaemonlessBuilder"]
 
-LABEL_LOCK: Final = "io.imagespec.lock"
 _REFUSED: Final = {
     AptInstall: ("apt_packages", "a base_image that has them"),
     CondaInstall: ("conda_packages", "packages from the package index"),
     RunCommand: ("commands", "a base_image that has their result"),
 }
 _NETRC_NAMES: Final = (".netrc", "netrc", "_netrc")
-_LABEL_LIMIT_BYTES: Final = 4096
 
 
 class DaemonlessBuilder:
@@ -178,12 +176,12 @@ class DaemonlessBuilder:
         with self._work(options) as work:
             return work.build_code(plan, files, bases, target, emit)
 
-    def resolved(self, plan: BuildPlan, options: BuildOptions) -> dict[Platform, tuple[LockedWheel, ...]]:
-        """Return the wheels that the plan's environment would be made of; nothing is written but caches."""
+    def resolved(self, plan: BuildPlan, options: BuildOptions) -> dict[Platform, tuple[Pinned, ...]]:
+        """Return the packages that the plan's environment would have; nothing is written but caches."""
         self.check(plan)
         with self._work(options) as work:
             _, environments = self._look(work, plan, discard)
-        return {platform: environment.wheels for platform, environment in environments.items()}
+        return {platform: environment.pins for platform, environment in environments.items()}
 
     def _look(
         self, work: _Work, plan: BuildPlan, emit: Emit
@@ -328,11 +326,12 @@ class _Work:
         environments: dict[Platform, Environment],
     ) -> list[Assembled]:
         images = []
+        fingerprint = fingerprint_of(environment_of(plan) or plan).text if environments else ""
         for platform in plan.platforms:
             # The record of a build belongs to the image that was asked for, not to its environment.
             labels = dict(self.options.labels) if plan.config.image_id else {}
             if platform in environments:
-                labels |= _lock_label(environments[platform])
+                labels |= lock_labels(environments[platform].pins, fingerprint)
             config = image_config(bases[platform], platform, plan.config, layers[platform], labels)
             made = Assembled(platform=platform, base=bases[platform], layers=tuple(layers[platform]), config=config)
             images.append(made)
@@ -372,9 +371,3 @@ def _compression(options: BuildOptions) -> str:
             hint=f"one of: {', '.join(COMPRESSIONS)}",
         )
     return chosen
-
-
-def _lock_label(environment: Environment) -> dict[str, str]:
-    """Return the label that says what the packages resolved to, where it is not too long for one."""
-    text = canonical_json({wheel.name: wheel.version for wheel in environment.wheels}).decode()
-    return {LABEL_LOCK: text} if environment.wheels and len(text) <= _LABEL_LIMIT_BYTES else {}

@@ -13,6 +13,7 @@ from imagespec.cli import options
 from imagespec.cli.existence import look_ups
 from imagespec.cli.listing import file_lines
 from imagespec.cli.overview import drawing, notes, overview, table
+from imagespec.cli.resolving import resolution_of
 from imagespec.cli.session import composed, loaded, raise_problems, say
 from imagespec.cli.session import found as named
 from imagespec.compose import Composition, dockerfile_template
@@ -36,6 +37,9 @@ ABSENT: Final = 1
 @click.option("--offline", is_flag=True, help="Ask no registry and no engine whether the image exists.")
 @click.option("--graph", type=click.Choice(["mermaid", "svg"]), help="Draw which image is based on which.")
 @click.option("--files", is_flag=True, help="List what would be copied, largest first, and what looks unwanted.")
+@click.option(
+    "--resolved", is_flag=True, help="List packages and hashes: those that the image has, or as they resolve now."
+)
 @options.no_stat_cache
 @options.format
 def plan(
@@ -45,6 +49,7 @@ def plan(
     offline: bool,
     graph: str | None,
     files: bool,
+    resolved: bool,
     no_stat_cache: bool,
     form: str,
 ) -> None:
@@ -52,7 +57,7 @@ def plan(
     settings = Settings.load()
     composition = composed(settings, PlainReport(sys.stderr), no_stat_cache)
     findings = named(target, settings, registry)
-    if graph or (len(findings.targets) > 1 and form == "text" and not files):
+    if graph or (len(findings.targets) > 1 and form == "text" and not (files or resolved)):
         rows = overview(composition, findings.targets, builder, offline=offline)
         click.echo(drawing(rows, graph) if graph else "\n".join(table(rows)))
         for line in notes(rows) if not graph else ():
@@ -63,7 +68,12 @@ def plan(
         if files:
             click.echo("\n".join(file_lines(composition.identify(found).plan)))
             continue
+        if resolved and form == "text":
+            click.echo("\n".join(resolution_of(composition, found, offline=offline).lines()))
+            continue
         record = _plan_record(composition, found, builder, offline)
+        if resolved:
+            record["resolved"] = resolution_of(composition, found, offline=offline).record()
         click.echo(json.dumps(record) if form == "json" else _plan_text(record))
     raise_problems(findings)
 

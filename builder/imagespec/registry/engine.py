@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +19,7 @@ _HINT: Final = "start Docker, set DOCKER_HOST to an engine that answers, or set 
 
 
 class EngineImages:
-    """Looks images up in the local engine. It only answers ``resolve``: images come in by a build's ``load``."""
+    """Looks images up in the local engine. Images come in by a build's ``load``."""
 
     def __init__(self, *, docker_host: str | None = None, timeout_s: int = 20) -> None:
         self._docker_host = docker_host
@@ -38,18 +38,9 @@ class EngineImages:
 
     def resolve(self, reference: Reference, platforms: tuple[Platform, ...] = ()) -> Descriptor | None:
         """Return the image's descriptor (its id, and its size in bytes), or None; raise EngineError when unknown."""
-        import requests
-        from docker.errors import APIError, ImageNotFound
-
-        try:
-            with self._client() as client:
-                image = client.images.get(str(reference))
-        except ImageNotFound:
+        image = self._image(reference)
+        if image is None:
             return None
-        except APIError as error:
-            raise EngineError(f"look up {reference}: the engine answered: {error.explanation}") from error
-        except requests.RequestException as error:
-            raise EngineUnavailable(f"look up {reference}: the engine stopped answering", hint=_HINT) from error
         attributes: dict[str, Any] = image.attrs
         found = Platform.from_json({"os": attributes.get("Os"), "architecture": attributes.get("Architecture")})
         if platforms and found not in platforms:
@@ -61,6 +52,25 @@ class EngineImages:
             size_bytes=int(attributes.get("Size") or 0),
             platform=found,
         )
+
+    def labels(self, reference: Reference) -> Mapping[str, str]:
+        """Return the image's labels, {} for one that is not there; raise EngineError when unknown."""
+        image = self._image(reference)
+        return dict(image.labels) if image is not None else {}
+
+    def _image(self, reference: Reference) -> Any:
+        import requests
+        from docker.errors import APIError, ImageNotFound
+
+        try:
+            with self._client() as client:
+                return client.images.get(str(reference))
+        except ImageNotFound:
+            return None
+        except APIError as error:
+            raise EngineError(f"look up {reference}: the engine answered: {error.explanation}") from error
+        except requests.RequestException as error:
+            raise EngineUnavailable(f"look up {reference}: the engine stopped answering", hint=_HINT) from error
 
     @contextmanager
     def _client(self) -> Iterator[DockerClient]:

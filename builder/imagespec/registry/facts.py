@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from imagespec.errors import ProtocolViolation
 from imagespec.names import Reference
+from imagespec.oci import Platform
 from imagespec.registry import Registry
 from imagespec.values import dataclass, field
 
@@ -23,11 +24,15 @@ class ImageFacts:
     created: str = ""
 
 
-def facts_of(registry: Registry, reference: Reference) -> ImageFacts | None:
-    """Return what the image says of itself (the first platform's, of an index), or None when it is absent."""
+def facts_of(registry: Registry, reference: Reference, platform: Platform | None = None) -> ImageFacts | None:
+    """Return what the image says of itself, or None when it is absent; of an index, what that of ``platform`` says.
+
+    Without ``platform`` the first one's.
+    """
     manifest = registry.read_manifest(reference)
     if manifest is not None and manifest.is_index:
-        first = next((one for one in manifest.manifests if one.platform and one.platform.os != "unknown"), None)
+        known = (one for one in manifest.manifests if one.platform and one.platform.os != "unknown")
+        first = next((one for one in known if platform in (None, one.platform)), None)
         if first is None:
             return ImageFacts()
         manifest = registry.read_manifest(Reference(reference.repository, None, first.digest))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Final, TypeVar
@@ -33,6 +33,7 @@ from imagespec.tarball import TarEntry
 from imagespec.values import dataclass
 from imagespec.wheels.archive import Member
 from imagespec.wheels.lock import LockedWheel, Target, normalized
+from imagespec.wheels.pins import Pinned, pins_of
 from imagespec.wheels.placement import Placed, Scheme
 
 __all__ = ["Environment", "EnvironmentMaker", "look"]
@@ -47,7 +48,7 @@ class Environment:
     """What the environment of one platform will be.
 
     ``entries`` are the account, the workdir and the empty environment; ``removed`` paths of the base that other
-    versions replace.
+    versions replace; ``kept`` the packages of the base's environment that stay as they are.
     """
 
     files: FileSystem
@@ -57,6 +58,13 @@ class Environment:
     bytecode: bool
     entries: tuple[Rooted, ...]
     removed: tuple[str, ...]
+    kept: tuple[Pinned, ...] = ()
+
+    @property
+    def pins(self) -> tuple[Pinned, ...]:
+        """All that the environment has in the end, by name."""
+        added = (Pinned(name=one.name, version=one.version, sha256=one.sha256) for one in self.wheels)
+        return tuple(sorted((*self.kept, *added), key=lambda pin: pin.name))
 
 
 def look(
@@ -69,6 +77,7 @@ def look(
     scheme: Scheme | None = None
     wheels: tuple[LockedWheel, ...] = ()
     removed: list[str] = []
+    kept: tuple[Pinned, ...] = ()
     entries = account_entries(files, plan.config, lambda wanted: read_files(base, files, wanted))
     if creation is not None:
         python = find_interpreter(files, base.run_time, creation)
@@ -79,7 +88,7 @@ def look(
         scheme = Scheme(prefix=packages.prefix, python=python.minor)
     if python is not None and scheme is not None:
         target = Target(platform=platform, python=python.version, libc=python.libc)
-        wheels, removed = _wheels(creation, packages, target, scheme, base, files, resolver, options)
+        wheels, removed, kept = _wheels(creation, packages, target, scheme, base, files, resolver, options)
     return Environment(
         files=files,
         python=python,
@@ -88,6 +97,7 @@ def look(
         bytecode=all(step.bytecode for step in (creation, packages) if step is not None),
         entries=with_parents(files, entries),
         removed=tuple(removed),
+        kept=kept,
     )
 
 
@@ -104,8 +114,8 @@ def _wheels(
     files: FileSystem,
     resolver: Resolver,
     options: BuildOptions,
-) -> tuple[tuple[LockedWheel, ...], list[str]]:
-    """Return the wheels to add, and the paths of the installed versions that they replace."""
+) -> tuple[tuple[LockedWheel, ...], list[str], tuple[Pinned, ...]]:
+    """Return the wheels to add, the paths of the installed versions that they replace, and what stays installed."""
     wheels: dict[str, LockedWheel] = {}
     refresh = not options.use_cache
     if creation is not None:
@@ -118,7 +128,14 @@ def _wheels(
         wheels.update((wheel.name, wheel) for wheel in resolved)
     added = {name: wheel for name, wheel in wheels.items() if installed.get(name, ("", ""))[0] != wheel.version}
     replaced = [info for name, (_, info) in installed.items() if name in added]
-    return tuple(added[name] for name in sorted(added)), _removals(base, files, scheme, replaced)
+    kept = {name: version for name, (version, _) in installed.items() if name not in added}
+    return tuple(added[name] for name in sorted(added)), _removals(base, files, scheme, replaced), _pinned(base, kept)
+
+
+def _pinned(base: Image, versions: Mapping[str, str]) -> tuple[Pinned, ...]:
+    """Return what an environment of the base has, with the hashes that the base's own record knows."""
+    recorded = {(pin.name, pin.version): pin for pin in pins_of(base.run_time.get("Labels") or {})}
+    return tuple(recorded.get(one, Pinned(name=one[0], version=one[1])) for one in sorted(versions.items()))
 
 
 def _installed(files: FileSystem, scheme: Scheme) -> dict[str, tuple[str, str]]:

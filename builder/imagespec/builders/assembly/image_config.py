@@ -13,6 +13,7 @@ from imagespec.builders.assembly.interpreters import search_path
 from imagespec.builders.assembly.layers import Layer
 from imagespec.oci import Platform, canonical_json
 from imagespec.plan import ImageConfig
+from imagespec.wheels.pins import is_lock_label
 
 __all__ = ["CREATED", "image_config"]
 
@@ -54,7 +55,10 @@ def _run_time(inherited: Mapping[str, Any], config: ImageConfig, labels: Mapping
         value["Entrypoint"] = list(config.entrypoint)
         if not config.entrypoint:
             del value["Entrypoint"]
-    merged = {**(inherited.get("Labels") or {}), **dict(config.labels), **labels}
+    below = inherited.get("Labels") or {}
+    if any(map(is_lock_label, labels)):
+        below = {name: value for name, value in below.items() if not is_lock_label(name)}
+    merged = {**below, **dict(config.labels), **labels}
     if merged:
         value["Labels"] = merged
     return value

@@ -6,9 +6,10 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from imagespec.builders.assembly.store import Store, key_of
 from imagespec.errors import BuildFailed, SpecError, Unsupported
@@ -17,9 +18,6 @@ from imagespec.poetry_lock import POETRY_LOCK, requirement_lines
 from imagespec.values import dataclass, fields, replace
 from imagespec.wheels.arguments import Understood, understood
 from imagespec.wheels.lock import LockedWheel, Target, chosen, normalized
-
-if TYPE_CHECKING:
-    from tempfile import TemporaryDirectory
 
 __all__ = ["Fetching", "Resolver", "check_packages"]
 
@@ -133,8 +131,7 @@ class Resolver:
     def _exported(self, step: PythonPackages) -> Mapping[str, Any]:
         words = [word for extra in step.extras for word in ("--extra", extra)]
         words += [word for group in step.groups for word in ("--group", group)]
-        with _work_folder() as folder:
-            work = Path(folder)
+        with self._work() as work:
             _write_files(work, step)
             output = work / "pylock.imagespec.toml"
             command = [*self._uv("export"), "--format", "pylock.toml", "--frozen", "--offline", "--no-dev"]
@@ -152,8 +149,7 @@ class Resolver:
         refresh: bool,
     ) -> Mapping[str, Any]:
         """Return what uv resolves, as a parsed pylock."""
-        with _work_folder() as folder:
-            work = Path(folder)
+        with self._work() as work:
             source = _write_sources(work, step, installed)
             output = work / "pylock.imagespec.toml"
             preferred = dict(installed)
@@ -164,6 +160,17 @@ class Resolver:
             pinned = bool(step.lines) and all(_PINNED.fullmatch(line) for line in step.lines)
             self._run([[*command, "--offline"], command] if pinned and not refresh else [command], work)
             return _toml(output.read_text(encoding="utf-8"))
+
+    @contextmanager
+    def _work(self) -> Iterator[Path]:
+        """Give a folder for one run of uv, in the store: what a killed build leaves there is removed by the next one.
+
+        The user's index settings count, those of a project around us do not: uv looks no further than a ``uv.toml``.
+        """
+        with self._store.folder() as folder:
+            folder.mkdir()
+            (folder.parent / "uv.toml").touch()
+            yield folder
 
     def _uv(self, *words: str) -> list[str]:
         import uv
@@ -204,13 +211,6 @@ def _write_sources(work: Path, step: PythonPackages, installed: Mapping[str, str
         (work / "constraints.txt").write_text("".join(f"{line}\n" for line in constraints), encoding="utf-8")
         words += ["--constraints", "constraints.txt"]
     return words
-
-
-def _work_folder() -> TemporaryDirectory[str]:
-    """Return a folder of uv's own: the user's index settings count, those of a project around us do not."""
-    import tempfile
-
-    return tempfile.TemporaryDirectory(prefix="imagespec-lock-")
 
 
 def _write_files(work: Path, step: PythonPackages) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -233,7 +233,6 @@ class Composition(Clients):
     def _options(self, declaration: Declaration, identity: Identity, *, is_forced: bool) -> BuildOptions:
         _, how = builder_options.parse(declaration.builder_options)
         folder = declaration.folder or self.cwd
-        mounts = (*(declaration.pip_secret_mounts or ()), *how.secrets)
         proxies = self.settings.proxies
         layout = ""
         if isinstance(identity.plan.base, BaseLayout) and isinstance(declaration.base_image, str):
@@ -259,8 +258,11 @@ class Composition(Clients):
                 if value
             ),
             python_mirror=self.settings.python_mirror,
-            ssh=how.ssh,
-            secrets=tuple(SecretFile(source=_existing(folder, source), target=target) for source, target in mounts),
+            ssh=tuple(_agent(f"builder_options.ssh[{i}]", one, folder, self.settings) for i, one in enumerate(how.ssh)),
+            secrets=(
+                *_secrets("pip_secret_mounts", declaration.pip_secret_mounts or (), folder),
+                *_secrets("builder_options.secrets", how.secrets, folder),
+            ),
             docker_config=str(Path(folder, declaration.registry_config)) if declaration.registry_config else "",
             cancellation=self.cancellation,
         )
@@ -278,15 +280,37 @@ def _layout_folder(base_image: str, folder: str) -> str:
     return str(Path(folder, head if head and "/" not in tag else path))
 
 
-def _existing(folder: str, source: str) -> str:
-    path = Path(folder, source)
-    if not path.is_file():
-        raise SpecError(
-            f"pip_secret_mounts: there is no file {source}",
-            path="pip_secret_mounts",
-            hint="create it, or mend the path",
-        )
-    return str(path.resolve())
+def _secrets(field: str, mounts: Sequence[tuple[str, str]], folder: str) -> tuple[SecretFile, ...]:
+    """Return the files to mount; raise SpecError naming the one that is not there."""
+    for index, (source, _) in enumerate(mounts):
+        if not Path(folder, source).is_file():
+            path = f"{field}[{index}]"
+            raise SpecError(f"{path}: there is no file {source!r}", path=path, hint="create it, or mend the path")
+    return tuple(SecretFile(source=str(Path(folder, source).resolve()), target=target) for source, target in mounts)
+
+
+def _agent(path: str, agent: str, folder: str, settings: Settings) -> str:
+    """Return an agent as buildx takes it, its key or socket as a whole path; raise SpecError when it is not there."""
+    name, _, source = agent.partition("=")
+    if source and not Path(folder, source).exists():
+        raise SpecError(f"{path}: there is no key or socket {source!r}", path=path, hint="create it, or mend the path")
+    if not source and not _answers(settings.ssh_agent):
+        at = f"no ssh agent answers at SSH_AUTH_SOCK={settings.ssh_agent}"
+        hint = f'start one (eval "$(ssh-agent)"; ssh-add), or name a key: "{name}=PATH"'
+        told = at if settings.ssh_agent else "there is no ssh agent: SSH_AUTH_SOCK is not set"
+        raise SpecError(f"{path}: {told}", path=path, hint=hint)
+    return f"{name}={Path(folder, source).resolve()}" if source else name
+
+
+def _answers(address: str) -> bool:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(address)
+        except OSError:
+            return False
+    return bool(address)
 
 
 def _labels(identity: Identity) -> tuple[tuple[str, str], ...]:

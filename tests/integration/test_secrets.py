@@ -170,6 +170,22 @@ def test_no_manifest_config_or_layer_holds_one(used: Used, testbed: dict[str, An
     assert sees_contents, "what was installed with a secret is found, so a secret would be too"
 
 
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("pip_secret_mounts[1]", {"pip_secret_mounts": [["here", "/a"], ["no such", "/b"]]}),
+        ("builder_options.secrets[0]", {"builder_options": {"secrets": [["no such", "/b"]]}}),
+    ],
+)
+def test_a_file_that_is_not_there_is_told_by_its_field(
+    shared_imagespec: Command, tmp_path: Path, field: str, fields: dict[str, Any]
+) -> None:
+    (tmp_path / "here").write_text("secret\n")
+    (tmp_path / "image.yaml").write_text(json.dumps({"registry": shared_imagespec.registry, **fields}))
+    refused = shared_imagespec("build", "image.yaml", cwd=tmp_path, expect=2)
+    assert f"{field}: there is no file 'no such'" in refused.stderr
+
+
 class _Opener:
     def __init__(self, url: str, door: dict[str, str]) -> None:
         self._url = url

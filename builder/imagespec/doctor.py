@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from imagespec.builders.host_uv import host_uv
 from imagespec.compose import Composition
 from imagespec.errors import ImageSpecError, InvalidReference, SettingsError
 from imagespec.names import DOCKER_HUB, Repository
@@ -80,10 +81,8 @@ def _engine(composition: Composition) -> Iterator[Finding]:
 
 
 def _uv() -> Iterator[Finding]:
-    import uv
-
     try:
-        path = os.fsdecode(uv.find_uv_bin())
+        path = host_uv()
     except FileNotFoundError:
         yield Finding(subject="uv", state=State.BAD, detail="not found", fix="pip install --force-reinstall uv")
         return

@@ -26,7 +26,7 @@ ROWS: tuple[str, ...] = (
     "content layouts links stat_cache walk work_tree workspace target_lock resources sightings revisions batch "
     "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http "
     "registry.copies registry.layers registry.layout registry.many registry.mirrors registry.tokens registry.transport "
-    "registry.facts ledger builders.instances builders.cache_export "
+    "registry.facts ledger builders.instances builders.cache_export builders.host_uv "
     "builders.auto builders.buildkit builders.noop builders.staging builders.uv_binary builders.daemonless "
     "builders.assembly builders.assembly.*",
     "settings identity clients compose doctor report report.* push_sizes",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Final
 
+from imagespec.builders.host_uv import host_uv
 from imagespec.errors import EngineUnavailable, Unsupported
 from imagespec.oci import Platform
 
@@ -39,11 +39,9 @@ def uv_folder(store: Path, version: str, platforms: tuple[Platform, ...]) -> Pat
 
 
 def _fetch(binary: Path, version: str, target: str) -> None:
-    import uv
-
     binary.parent.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".uv-", dir=binary.parent.parent) as folder:
-        command = [os.fsdecode(uv.find_uv_bin()), "pip", "install", "--no-deps", "--target", folder]
+        command = [host_uv(), "pip", "install", "--no-deps", "--target", folder]
         command += ["--python-platform", target, "--only-binary", ":all:", f"uv=={version}"]
         try:
             # In a folder of its own: the user's index settings count, those of a project around us do not.

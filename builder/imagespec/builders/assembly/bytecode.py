@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 from imagespec.builders.assembly.store import Store, key_of
 from imagespec.builders.assembly.workers import Workers
+from imagespec.builders.host_uv import host_uv
 from imagespec.errors import BuildFailed
 from imagespec.values import dataclass
 from imagespec.wheels.lock import LockedWheel
@@ -83,9 +84,7 @@ def _identity(path: str) -> list[int] | None:
 def _uv_finds(minor: str) -> str:
     import subprocess
 
-    import uv
-
-    words = [os.fsdecode(uv.find_uv_bin()), "python", "find", "--no-project", "--no-python-downloads", "--offline"]
+    words = [host_uv(), "python", "find", "--no-project", "--no-python-downloads", "--offline"]
     done = subprocess.run([*words, minor], capture_output=True, text=True, timeout=60, check=False)
     return done.stdout.strip()
 

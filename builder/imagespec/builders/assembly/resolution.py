@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from imagespec.builders.assembly.store import Store, key_of
+from imagespec.builders.host_uv import host_uv
 from imagespec.errors import BuildFailed, SpecError, Unsupported
 from imagespec.plan import PythonPackages
 from imagespec.poetry_lock import POETRY_LOCK, requirement_lines
@@ -173,8 +173,6 @@ class Resolver:
             yield folder
 
     def _uv(self, *words: str) -> list[str]:
-        import uv
-
         # Proxies are inherited: an address with a password must not stand in a command line.
         variables = {}
         if self._fetching.netrc:
@@ -182,7 +180,7 @@ class Resolver:
         if self._fetching.ca_bundle:
             variables["SSL_CERT_FILE"] = self._fetching.ca_bundle
         given = ["env", *(f"{name}={value}" for name, value in variables.items())] if variables else []
-        return [*given, os.fsdecode(uv.find_uv_bin()), *words, *_QUIETLY]
+        return [*given, host_uv(), *words, *_QUIETLY]
 
     def _run(self, attempts: list[list[str]], work: Path) -> None:
         """Run the first command that succeeds; raise what the last one says."""

@@ -7,22 +7,23 @@ based on, and of the last images of its name; the rest counts as pushed, so the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from imagespec.batch import Ending
-from imagespec.ensure import BuildRequest, Outcome
-from imagespec.errors import ImageSpecError
+from imagespec.ensure import BuildRequest
+from imagespec.errors import Cancelled, ImageSpecError, RegistryUnreachable
 from imagespec.events import ImageState
 from imagespec.names import Reference
 from imagespec.plan import BaseImage
-from imagespec.registry import Registry
 from imagespec.registry.layers import Layers, layers_of_each
 from imagespec.report.recorder import ImageRecord
 from imagespec.values import dataclass
 
 __all__ = ["PushSizes", "push_sizes"]
 
-_ENGINE_STEP = "builder"
-_LAST_NAMES = 2
+_ENGINE_STEP: Final = "builder"
+_LAST_NAMES: Final = 2
+_MADE: Final = (ImageState.BUILT, ImageState.TAGGED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,16 @@ class PushSizes:
     total_bytes: int
     pushed_bytes: int
     is_exact: bool
+
+    @property
+    def record(self) -> dict[str, int | bool]:
+        """The same as plain data, for tools."""
+        return {
+            "layers": self.layers,
+            "total_bytes": self.total_bytes,
+            "pushed_bytes": self.pushed_bytes,
+            "is_exact": self.is_exact,
+        }
 
     @property
     def line(self) -> str:
@@ -55,47 +66,63 @@ def push_sizes(
     earlier: Callable[[BuildRequest], Sequence[Reference]],
     locate: Callable[[Reference], Reference],
 ) -> PushSizes | None:
-    """Return the sizes of what was built and tagged; None when nothing was, or a registry does not tell.
+    """Return the sizes of what was built and tagged; None when nothing was, or nobody can tell.
 
     ``earlier`` are images of the same name that were built before, the newest first; ``locate`` tells where a base
     is pulled from.
     """
-    made: dict[Reference, tuple[Registry, Ending]] = {
-        ending.result.reference: (ending.request.registry, ending)
+    endings = tuple(endings)
+    if any(isinstance(ending.error, (Cancelled, RegistryUnreachable)) for ending in endings):
+        return None  # nobody wants to wait for a registry that is gone
+    made = {
+        request.reference: request
         for ending in endings
-        if ending.result and ending.request.registry and ending.result.outcome is not Outcome.REUSED
+        for request in _lineage(ending.request)
+        if request.registry is not None and _is_made_now(request.reference, recorded)
     }
-    found = dict(layers_of_each((registry, reference) for reference, (registry, _) in made.items()))
-    layers: dict[str, int] = {}
-    by_engine: dict[str, int] = {}
-    there: set[tuple[Registry, Reference]] = set()
-    sent_bytes = 0
-    for reference, (registry, ending) in made.items():
-        listed = found[reference]
-        if isinstance(listed, ImageSpecError):
-            return None
-        layers.update(listed)
-        record = recorded.get(ending.request.name, ImageRecord())
-        if ending.result is not None and ending.result.outcome is Outcome.BUILT and _is_engines(ending, record):
-            by_engine.update(listed)
-            there.update((registry, one) for one in _before(ending.request, recorded, earlier, locate))
-        else:
-            sent_bytes += record.pushed_bytes
-    if not layers:
+    engines = {name: one for name, one in made.items() if _is_engines(one, recorded[one.name])}
+    found = dict(layers_of_each((one.registry, name) for name, one in made.items() if one.registry))
+    if not found or any(isinstance(listed, ImageSpecError) for listed in found.values()):
         return None
-    known = {digest for _, one in layers_of_each(there) for digest, _ in _known(one)} if by_engine else set()
-    sent_bytes += sum(size for digest, size in by_engine.items() if digest not in known)
-    total = sum(layers.values())
-    return PushSizes(layers=len(layers), total_bytes=total, pushed_bytes=min(sent_bytes, total), is_exact=not by_engine)
+    before = {name: set(_before(request, recorded, earlier, locate)) for name, request in engines.items()}
+    asked = {(engines[name].registry, one) for name, listed in before.items() for one in listed - found.keys()}
+    found_before = dict(layers_of_each((registry, one) for registry, one in asked if registry is not None)) | found
+    sizes = {digest: size for listed in found.values() for digest, size in _told(listed)}
+    by_engines = {
+        digest
+        for name in engines
+        for digest in _digests([found[name]]) - _digests(found_before[one] for one in before[name])
+    }
+    sent_bytes = sum(recorded[one.name].pushed_bytes for name, one in made.items() if name not in engines)
+    sent_bytes += sum(sizes[digest] for digest in by_engines)
+    total = sum(sizes.values())
+    return PushSizes(layers=len(sizes), total_bytes=total, pushed_bytes=min(sent_bytes, total), is_exact=not engines)
 
 
-def _known(listed: Layers | ImageSpecError) -> Layers:
-    return () if isinstance(listed, ImageSpecError) else listed
+def _lineage(request: BuildRequest) -> Iterator[BuildRequest]:
+    yield request
+    if request.parent is not None:
+        yield from _lineage(request.parent)
 
 
-def _is_engines(ending: Ending, record: ImageRecord) -> bool:
-    name = ending.request.builder.name
+def _is_made_now(reference: Reference, recorded: Mapping[str, ImageRecord]) -> bool:
+    record = recorded.get(str(reference))
+    return record is not None and any(state in _MADE for _, state, _ in record.states)
+
+
+def _is_engines(request: BuildRequest, record: ImageRecord) -> bool:
+    if all(state is not ImageState.BUILT for _, state, _ in record.states):
+        return False
+    name = request.builder.name
     return _ENGINE_STEP in record.steps if name == "auto" else name != "daemonless"
+
+
+def _digests(answers: Iterable[Layers | ImageSpecError]) -> set[str]:
+    return {digest for listed in answers for digest, _ in _told(listed)}
+
+
+def _told(listed: Layers | ImageSpecError) -> Layers:
+    return () if isinstance(listed, ImageSpecError) else listed
 
 
 def _before(
@@ -104,21 +131,14 @@ def _before(
     earlier: Callable[[BuildRequest], Sequence[Reference]],
     locate: Callable[[Reference], Reference],
 ) -> Iterator[Reference]:
-    """Yield images in the target's registry that were there before the run, and may share layers with the target."""
-    parent = request.parent
-    if parent is not None:
-        if not _made_now(parent.reference, recorded):
-            yield parent.reference
+    """Yield images in the target's registry that are not this build's work, and that the target shares layers with."""
+    if request.parent is not None:
+        yield request.parent.reference
     elif isinstance(request.plan.base, BaseImage):
         base = locate(Reference.parse(request.plan.base.reference))
         if base.repository.registry == request.reference.repository.registry:
             yield base
-    yield from [one for one in earlier(request) if not _made_now(one, recorded)][:_LAST_NAMES]
-
-
-def _made_now(reference: Reference, recorded: Mapping[str, ImageRecord]) -> bool:
-    record = recorded.get(str(reference))
-    return record is not None and any(state is ImageState.BUILT for _, state, _ in record.states)
+    yield from [one for one in earlier(request) if not _is_made_now(one, recorded)][:_LAST_NAMES]
 
 
 def _megabytes(size_bytes: int) -> str:

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _tool(paths: Paths, options: argparse.Namespace) -> int:
     paths.tmp.mkdir(parents=True, exist_ok=True)
-    print(packages.ensure(paths, options.name, packages.TOOLS[options.name]))
+    print(packages.ensure_tool(paths, options.name))
     return 0
 
 

@@ -42,8 +42,34 @@ ENGINE = (
 )
 REGISTRY = ("docker-registry",)
 DEBOOTSTRAP = ("mmdebstrap",)
-#: Programs that tests hold our images against, by name; not part of the bed.
-TOOLS = {"skopeo": ("skopeo", "libgpgme11", "libassuan0", "libgpg-error0")}
+#: Programs that tests hold our images and pages against, by name; not part of the bed. Unpacked with what they need.
+TOOLS = {"skopeo": ("skopeo",), "chromium": ("chromium-headless-shell",)}
+#: What a machine's own programs load cannot come from another release, and what a program without screen never loads.
+_NOT_NEEDED = frozenset(
+    [
+        "libc6",
+        "libc-bin",
+        "gcc-12-base",
+        "gcc-14-base",
+        "libgcc-s1",
+        "debconf",
+        "dpkg",
+        "tar",
+        "xdg-utils",
+        "x11-utils",
+        "xkb-data",
+        "libx11-data",
+        "libgl1",
+        "libgl1-mesa-dri",
+        "libllvm15",
+        "libllvm19",
+        "mesa-libgallium",
+        "libz3-4",
+        "libicu72",
+        "libicu76",
+        "libxml2",
+    ]
+)
 
 #: What of the machine's settings concerns fetching: proxies, patience, and how far its clock is to be trusted.
 _FETCHING = tuple(f"Acquire::{what}" for what in ("http::", "https::", "Check-", "Max-", "Min-", "Retries", "ForceIPv"))
@@ -141,9 +167,9 @@ def _folder(paths: Paths, name: str, wanted: Sequence[str]) -> Path:
     return paths.tools / f"{name}-{stamp}"
 
 
-def ensure(paths: Paths, name: str, wanted: Sequence[str]) -> Path:
-    """The folder with these packages unpacked, made now unless it was before."""
-    target = _folder(paths, name, wanted)
+def ensure(paths: Paths, name: str, wanted: Sequence[str], *, stamp: Sequence[str] = ()) -> Path:
+    """The folder with these packages unpacked, made now unless it was before; ``stamp`` tells versions of it apart."""
+    target = _folder(paths, name, stamp or wanted)
     if target.exists():
         return target
     with _apt:
@@ -159,6 +185,19 @@ def ensure(paths: Paths, name: str, wanted: Sequence[str]) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(Path(scratch, "root"), target)
     return target
+
+
+def ensure_tool(paths: Paths, name: str) -> Path:
+    """The folder with the tool and the libraries it needs, made now unless it was before."""
+    target = _folder(paths, name, TOOLS[name])
+    if target.exists():
+        return target
+    with _apt:
+        _ensure_lists(paths, find_mirror())
+        said = apt_get(paths, "install", "--simulate", "--no-install-recommends", *TOOLS[name])
+    # apt knows of no installed package here, so this is all that the tool needs.
+    needed = re.findall(r"^Inst (\S+)", said, re.MULTILINE)
+    return ensure(paths, name, [one for one in needed if one not in _NOT_NEEDED], stamp=TOOLS[name])
 
 
 def _download(paths: Paths, wanted: Sequence[str], folder: Path) -> None:
@@ -193,8 +232,8 @@ def _unpack(archives: Sequence[Path], folder: Path) -> None:
         list(pool.map(one, archives))
 
 
-def apt_get(paths: Paths, *arguments: str, cwd: Path | None = None) -> None:
-    """Runs apt-get on our own lists; raises TestbedError with what it said when it fails."""
+def apt_get(paths: Paths, *arguments: str, cwd: Path | None = None) -> str:
+    """Runs apt-get on our own lists and returns what it printed; raises TestbedError with the same when it fails."""
     env = {**os.environ, "APT_CONFIG": str(paths.cache / "apt/apt.conf"), "LC_ALL": "C"}
     env[MARK] = mark(paths.cache, "make")
     done = subprocess.run(
@@ -204,6 +243,7 @@ def apt_get(paths: Paths, *arguments: str, cwd: Path | None = None) -> None:
     if done.returncode != 0 or "\nW: Failed to fetch" in said or "\nW: GPG error" in said:
         last = "\n  ".join(said.strip().splitlines()[-12:])
         raise TestbedError(f"apt-get {arguments[0]} failed with {done.returncode} (is the network there?):\n  {last}")
+    return done.stdout
 
 
 def _ensure_lists(paths: Paths, mirror: Mirror) -> None:

@@ -20,10 +20,10 @@ from imagespec.oci import Manifest
 from imagespec.registry.auth import Credential
 from imagespec.registry.http import HttpRegistry
 from imagespec.registry.layout import LayoutRegistry
-from tests.conftest import BED
 from tests.fakes.images import body, described, write_image
 from tests.fakes.scripted import Scripted, stall
 from tests.fakes.token_registry import registry_program, serve_token_registry
+from tests.integration.debian_tools import skopeo
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
@@ -231,27 +231,14 @@ def _layout(root: Path, reference: Reference) -> Manifest:
     return manifest
 
 
-def _skopeo() -> tuple[str, dict[str, str]]:
-    """Return skopeo and its environment: the machine's own, or Debian's, unpacked by the test-bed."""
-    if found := shutil.which("skopeo"):
-        return found, {}
-    done = subprocess.run([sys.executable, str(BED), "tool", "skopeo"], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        reason = f"skopeo is not to be had: {done.stderr[-300:]}"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    folder = Path(done.stdout.strip())
-    libraries = [str(one) for one in (*folder.glob("usr/lib/*-linux-gnu"), *folder.glob("lib/*-linux-gnu"))]
-    return str(folder / "usr/bin/skopeo"), {"LD_LIBRARY_PATH": ":".join(libraries)}
-
-
 def test_skopeo_reads_the_layout(tmp_path: Path) -> None:
-    program, environ = _skopeo()
+    tool = skopeo()
     manifest = _layout(tmp_path, Reference.parse("localhost/x/y:v1"))
     done = subprocess.run(
-        [program, "inspect", "--raw", f"oci:{tmp_path}:v1"],
+        [tool.program, "inspect", "--raw", f"oci:{tmp_path}:v1"],
         capture_output=True,
         check=True,
-        env={**os.environ, **environ},
+        env=tool.env,
     )
     assert done.stdout == manifest.data
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from imagespec.batch import look_up_all
@@ -17,6 +16,7 @@ from imagespec.names import Reference
 from imagespec.plan import CopyFiles
 from imagespec.registry.many import LookUp
 from imagespec.report.diagram import DiagramNode, mermaid, svg
+from imagespec.values import replace
 
 __all__ = ["drawing", "notes", "overview", "table"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import sys
@@ -106,7 +105,7 @@ class Run:
             self.recorder.images,
             total_s=self.total_s,
             jobs=self.jobs,
-            sizes=dataclasses.asdict(self.sizes) if self.sizes is not None else None,
+            sizes=self.sizes.record if self.sizes is not None else None,
         )
 
     def _keep(self) -> None:
@@ -173,7 +172,7 @@ class Run:
         if self._lines is not None:
             for record in self.records():
                 self._lines.write({"type": "image", **record})
-            sizes = dataclasses.asdict(self.sizes) if self.sizes is not None else None
+            sizes = self.sizes.record if self.sizes is not None else None
             summary = {"headline": headline(self.endings), "seconds": round(self.total_s, 3), "sizes": sizes}
             self._lines.write({"type": "summary", **summary})
             return

@@ -10,12 +10,12 @@ from imagespec.values import dataclass
 
 __all__ = ["DiagramNode", "mermaid", "svg"]
 
-_WIDTH: Final = 210
+_WIDTH: Final = 180
 _HEIGHT: Final = 40
-_GAP_X: Final = 60
+_GAP_X: Final = 32
 _GAP_Y: Final = 12
 _MARGIN: Final = 10
-_CHARACTERS: Final = 27
+_CHARACTERS: Final = 23
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

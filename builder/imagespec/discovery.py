@@ -1,17 +1,19 @@
 """The child process that imports the user's code: reads what to import on stdin, writes what it found as JSON lines.
 
+First comes a line for each module that has been imported, then, in the same order, a line with what each holds.
 The user's code may print, hang, exit or crash: nothing of that reaches the process that builds.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TextIO
@@ -28,29 +30,43 @@ __all__ = ["main"]
 
 _FLYTE_SPECS: Final = "flytekit.image_spec.image_spec"
 # The adapter needs flytekit, which only some have: it is imported when the user's code has imported flytekit.
-_FLYTE_ADAPTER: Final = ("imagespec.flyte.conversion", "imagespec.flyte.declared")
+_FLYTE_ADAPTER: Final = "imagespec.flyte.discovered"
 
 
 def main() -> None:
-    """Import each module that stdin lists and write one line a module to the file descriptor that it names."""
+    """Import what stdin lists and write two lines a module to the file descriptor that it names."""
     order = json.load(sys.stdin)
     # What the user's code reads or prints is none of ours.
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
     sys.path[:0] = [path for path in (order["root"], order["cwd"]) if path not in sys.path]
     seen: dict[str, dict[int, object]] = {}
     with os.fdopen(order["answers"], "w", encoding="utf-8") as answers:
-        for item in order["items"]:
-            _answer(answers, item, order, seen)
-        answers.flush()
+        imported = [_imported_for(item, answers, order) for item in order["items"]]
+        for item, (module, error) in zip(order["items"], imported, strict=True):
+            found = functools.partial(_found, item, module, order, seen)
+            _write(answers, error or _answer(found, order))
         # Threads and exit handlers of the user's code must not hold up the answer.
         os._exit(0)
 
 
-def _answer(answers: TextIO, item: dict[str, Any], order: dict[str, Any], seen: dict[str, dict[int, object]]) -> None:
+def _imported_for(item: dict[str, Any], answers: TextIO, order: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the module, and {} or the answer that stands in its place; either way a line says that it is over."""
+    modules: list[ModuleType] = []
+
+    def load() -> list[dict[str, Any]]:
+        modules.append(_imported(item["module"], item["file"]))
+        return []
+
+    answer = _answer(load, order)
+    _write(answers, {})
+    return (modules[0], {}) if modules else (None, answer)
+
+
+def _answer(act: Callable[[], list[dict[str, Any]]], order: dict[str, Any]) -> dict[str, Any]:
     try:
-        answer: dict[str, Any] = {"found": list(_found(item, order, seen))}
+        return {"found": act()}
     except ImageSpecError as error:
-        answer = {
+        return {
             "error": {
                 "type": type(error).__name__,
                 "message": _place(error, order["cwd"]) + str(error),
@@ -59,31 +75,45 @@ def _answer(answers: TextIO, item: dict[str, Any], order: dict[str, Any], seen: 
             }
         }
     except BaseException as error:  # SystemExit and KeyboardInterrupt of the user's code are errors of it, too
-        answer = {"raised": f"{type(error).__name__}: {error}".partition("\n")[0], "traceback": _users_traceback(error)}
-    answers.write(json.dumps(answer) + "\n")
+        return {"raised": f"{type(error).__name__}: {error}".partition("\n")[0], "traceback": _users_traceback(error)}
+
+
+def _write(answers: TextIO, line: dict[str, Any]) -> None:
+    answers.write(json.dumps(line) + "\n")
     answers.flush()
 
 
-def _found(item: dict[str, Any], order: dict[str, Any], seen: dict[str, dict[int, object]]) -> Iterator[dict[str, Any]]:
-    module = _imported(item["module"], item["file"])
+def _found(
+    item: dict[str, Any], module: ModuleType, order: dict[str, Any], seen: dict[str, dict[int, object]]
+) -> list[dict[str, Any]]:
     shown, attribute = item["shown"], item["attribute"]
     specs = specs_of_module(module, _is_spec)
     if attribute:
         specs = specs_in(attribute, _attribute(module, attribute, shown), _is_spec)
     known = seen.setdefault(item["scan"], {})
+    lines = []
     count = 0
     for path, spec in specs:
         count += 1
         if item["scan"] and id(spec) in known:
             continue
         known[id(spec)] = spec
-        target = _target(spec, order["cwd"], module)
-        yield {"origin": f"{shown}:{path}", "modules": list(target.modules), "spec": plain_from(target.declaration)}
+        lines.append(_line(f"{shown}:{path}", _target(spec, order, module)))
     if not count and attribute:
         kind = type(attribute_of(module, attribute)).__name__
         raise SpecError(f"{shown}:{attribute} is a {kind}, not an ImageSpec", path=attribute)
     if not count and not item["scan"]:
         raise SpecError(f"{shown}: has no ImageSpec", path=shown, hint="name one: file.py:attribute")
+    return lines
+
+
+def _line(origin: str, target: Target) -> dict[str, Any]:
+    return {
+        "origin": origin,
+        "modules": list(target.modules),
+        "code_root": target.code_root,
+        "spec": plain_from(target.declaration),
+    }
 
 
 def _place(error: ImageSpecError, cwd: str) -> str:
@@ -107,14 +137,14 @@ def _is_flyte_spec(value: object) -> bool:
 
 
 def _flyte() -> Any:
-    return importlib.import_module(_FLYTE_ADAPTER[1])
+    return importlib.import_module(_FLYTE_ADAPTER)
 
 
-def _target(spec: object, cwd: str, module: ModuleType) -> Target:
+def _target(spec: object, order: dict[str, Any], module: ModuleType) -> Target:
     modules = (module.__file__,) if module.__file__ else ()
     if isinstance(spec, Declaration):
-        return Target(declaration=spec, modules=modules)
-    found: Target = importlib.import_module(_FLYTE_ADAPTER[0]).target_of(spec, Workspace(cwd=cwd), modules)
+        return Target(declaration=spec, modules=modules, code_root=order["root"])
+    found: Target = _flyte().loaded_target(spec, Workspace(cwd=order["cwd"]), modules, order["root"])
     return found
 
 

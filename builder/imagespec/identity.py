@@ -11,7 +11,7 @@ from imagespec.planner import make_plan
 from imagespec.settings import Settings
 from imagespec.spec import Declaration
 from imagespec.stat_cache import StatCache
-from imagespec.values import dataclass
+from imagespec.values import dataclass, replace
 from imagespec.workspace import Workspace
 
 __all__ = ["Identity", "Target", "identify", "workspace_of"]
@@ -19,11 +19,20 @@ __all__ = ["Identity", "Target", "identify", "workspace_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A declaration and where it was found; ``modules`` are the Python files that define it."""
+    """A declaration and where it was found; ``modules`` are the Python files that define it.
+
+    ``code_root`` is the folder that these modules are imported from, "" for what is not to hold the project's code.
+    """
 
     declaration: Declaration
     origin: str = ""
     modules: tuple[str, ...] = ()
+    code_root: str = ""
+
+    def with_code(self, *, is_sent_beside: bool) -> Target:
+        """Return the target with the project's code in its image, or with the code sent beside it, as Flyte does."""
+        declaration = self.declaration.with_code(self.code_root or None, is_sent_beside=is_sent_beside)
+        return replace(self, declaration=declaration)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

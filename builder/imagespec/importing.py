@@ -53,7 +53,8 @@ class Found:
 def import_all(modules: Sequence[PythonModule], cwd: Path, time_limit_s: float) -> list[Found]:
     """Return what each module holds, in order. Modules of one root share a process, so that they meet one another.
 
-    A module that takes longer than ``time_limit_s`` is stopped; those after it are imported in a new process.
+    All of them are imported before any is looked into: which code an image needs shows when all its tasks are loaded.
+    A module that takes longer than ``time_limit_s`` is stopped; the others are then imported in a new process.
     """
     roots: dict[Path, list[int]] = {}
     for index, module in enumerate(modules):
@@ -63,9 +64,10 @@ def import_all(modules: Sequence[PythonModule], cwd: Path, time_limit_s: float) 
     def import_root(root: Path) -> None:
         left = roots[root]
         while left:
-            for found in _answers([modules[index] for index in left], root, cwd, time_limit_s):
-                results[left[0]] = found
-                left = left[1:]
+            told = _answers([modules[index] for index in left], root, cwd, time_limit_s)
+            for position, found in told.items():
+                results[left[position]] = found
+            left = [index for position, index in enumerate(left) if position not in told]
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         for done in [pool.submit(import_root, root) for root in roots]:
@@ -73,8 +75,11 @@ def import_all(modules: Sequence[PythonModule], cwd: Path, time_limit_s: float) 
     return results
 
 
-def _answers(modules: list[PythonModule], root: Path, cwd: Path, time_limit_s: float) -> Iterator[Found]:
-    """Yield what a child process says of the modules; after a hang or a crash, that, and nothing of those after it."""
+def _answers(modules: list[PythonModule], root: Path, cwd: Path, time_limit_s: float) -> dict[int, Found]:
+    """Return what a child process says of the modules, by their position.
+
+    After a hang or a crash that is the module it happened in, and those that had been answered before.
+    """
     reader, writer = os.pipe()
     order = {
         "root": str(root),
@@ -107,7 +112,7 @@ def _answers(modules: list[PythonModule], root: Path, cwd: Path, time_limit_s: f
         assert child.stdin is not None
         with suppress(BrokenPipeError), child.stdin:
             child.stdin.write(json.dumps(order).encode())
-        yield from _read(reader, child, modules, time_limit_s)
+        return dict(_read(reader, child, modules, time_limit_s))
     finally:
         os.close(reader)
         _end(child)
@@ -115,22 +120,42 @@ def _answers(modules: list[PythonModule], root: Path, cwd: Path, time_limit_s: f
 
 def _read(
     reader: int, child: subprocess.Popen[bytes], modules: list[PythonModule], time_limit_s: float
-) -> Iterator[Found]:
-    pending = b""
-    for module in modules:
-        deadline = time.monotonic() + time_limit_s
-        while b"\n" not in pending:
-            ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
+) -> Iterator[tuple[int, Found]]:
+    """Yield position and answer of each module: a line when it is imported, then, after all of them, what it holds."""
+    lines = _Lines(reader)
+    for is_answer in (False, True):
+        for position, module in enumerate(modules):
+            try:
+                line = lines.next(time.monotonic() + time_limit_s)
+            except TimeoutError:
+                yield position, Found(error=_failed(module, f"it was not done after {time_limit_s:g} s", _SLOW_HINT))
+                return
+            except EOFError:
+                yield position, Found(error=_failed(module, f"the process ended with {_ending(child)}", ""))
+                return
+            if is_answer:
+                yield position, _found(json.loads(line), module)
+
+
+class _Lines:
+    """The lines that come out of a pipe."""
+
+    def __init__(self, reader: int) -> None:
+        self._reader = reader
+        self._pending = b""
+
+    def next(self, deadline: float) -> bytes:
+        """Return the next line; raise TimeoutError when there is none by then, EOFError when none will come."""
+        while b"\n" not in self._pending:
+            ready, _, _ = select.select([self._reader], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                yield Found(error=_failed(module, f"it was not done after {time_limit_s:g} s", _SLOW_HINT))
-                return
-            block = os.read(reader, 1 << 16)
+                raise TimeoutError
+            block = os.read(self._reader, 1 << 16)
             if not block:
-                yield Found(error=_failed(module, f"the process ended with {_ending(child)}", ""))
-                return
-            pending += block
-        line, _, pending = pending.partition(b"\n")
-        yield _found(json.loads(line), module)
+                raise EOFError
+            self._pending += block
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line
 
 
 _SLOW_HINT: Final = "let the module do its work in functions, or set IMAGESPEC_IMPORT_LIMIT (seconds)"
@@ -145,7 +170,12 @@ def _found(answer: dict[str, Any], module: PythonModule) -> Found:
         traceback = tuple(answer["traceback"])
         return Found(error=_failed(module, answer["raised"], "mend the module, or name another target", traceback))
     targets = tuple(
-        Target(declaration=declaration_from(one["spec"]), origin=one["origin"], modules=tuple(one["modules"]))
+        Target(
+            declaration=declaration_from(one["spec"]),
+            origin=one["origin"],
+            modules=tuple(one["modules"]),
+            code_root=one["code_root"],
+        )
         for one in answer["found"]
     )
     return Found(targets=targets)

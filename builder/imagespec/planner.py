@@ -126,6 +126,13 @@ def _is_layout(base_image: str) -> bool:
 
 
 def _refuse_unusable(declaration: Declaration) -> None:
+    copies = declaration.source_copy_mode not in (None, CopyFileDetection.NO_COPY)
+    if copies and declaration.source_root is None:
+        raise SpecError(
+            "source_copy_mode: nothing to copy, since source_root is not set",
+            path="source_copy_mode",
+            hint="set source_root to the folder to copy from",
+        )
     for name in ("cuda", "cudnn"):
         if getattr(declaration, name) is not None:
             raise SpecError(

@@ -95,13 +95,6 @@ class Declaration:
         if self.source_root is not None and self.source_copy_mode is None:
             # Flyte's rule: a source root alone means that the loaded modules are copied.
             object.__setattr__(self, "source_copy_mode", CopyFileDetection.LOADED_MODULES)
-        copies = self.source_copy_mode not in (None, CopyFileDetection.NO_COPY)
-        if copies and self.source_root is None:
-            raise SpecError(
-                "source_copy_mode: nothing to copy, since source_root is not set",
-                path="source_copy_mode",
-                hint="set source_root to the folder to copy from",
-            )
 
     def declared(self) -> dict[str, Any]:
         """Return the fields that are set, by name, in the order of declaration."""
@@ -111,6 +104,20 @@ class Declaration:
     def replaced(self, **changes: Any) -> Self:
         """Return a copy with these fields changed; whether it is forced and its folder stay as they are."""
         return replace(self, **changes)
+
+    def with_code(self, root: str | None, *, is_sent_beside: bool) -> Self:
+        """Return the spec with the code that goes into its image, by Flyte's rule; ``root`` is the project's folder.
+
+        A spec that says what is copied gets at most a root to copy from. Any other gets the loaded modules, unless the
+        code is sent beside the image (fast registration) or nobody says where it is.
+        """
+        root = self.source_root or root
+        if self.source_copy_mode is not None:
+            copies = self.source_copy_mode is not CopyFileDetection.NO_COPY
+            return self.replaced(source_root=root) if copies and root != self.source_root else self
+        if root is None or is_sent_beside:
+            return self
+        return self.replaced(source_root=root, source_copy_mode=CopyFileDetection.LOADED_MODULES)
 
     def force_push(self) -> Self:
         """Return a copy that is built even when its image exists."""

@@ -207,6 +207,7 @@ def test_a_child_may_not_have_another_python_or_platform() -> None:
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
+        ({"source_copy_mode": "ALL"}, "source_copy_mode"),
         ({"cuda": "12"}, "cuda"),
         ({"cudnn": "8"}, "cudnn"),
         ({"conda_channels": ["x"]}, "conda_channels"),

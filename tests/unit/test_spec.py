@@ -128,8 +128,7 @@ def test_a_source_root_alone_means_the_loaded_modules() -> None:
     assert Declaration(source_root=".").source_copy_mode is CopyFileDetection.LOADED_MODULES
     assert Declaration().source_copy_mode is None
     assert Declaration(source_copy_mode="NO_COPY").source_copy_mode is CopyFileDetection.NO_COPY
-    with pytest.raises(SpecError, match="nothing to copy, since source_root is not set"):
-        Declaration(source_copy_mode="ALL")
+    assert Declaration(source_copy_mode="ALL").source_root is None, "the project's folder may come later"
     with pytest.raises(SpecError, match="is not a copy mode") as caught:
         Declaration(source_copy_mode="EVERYTHING")
     assert caught.value.path == "source_copy_mode"
@@ -182,3 +181,23 @@ def test_force_is_no_part_of_identity() -> None:
     assert spec.force_push().is_forced
     assert not spec.is_forced
     assert hash(spec.force_push()) == hash(spec)
+
+
+@pytest.mark.parametrize("is_sent_beside", [True, False])
+@pytest.mark.parametrize(
+    ("declared", "baked", "beside"),
+    [
+        ({}, {"source_root": "/p", "source_copy_mode": "LOADED_MODULES"}, {}),
+        ({"source_root": "src"}, {"source_root": "src"}, {"source_root": "src"}),
+        ({"source_copy_mode": "ALL"}, {"source_root": "/p", "source_copy_mode": "ALL"}, None),
+        ({"source_copy_mode": "NO_COPY"}, {"source_copy_mode": "NO_COPY"}, None),
+        ({"source_root": "src", "source_copy_mode": "ALL"}, {"source_root": "src", "source_copy_mode": "ALL"}, None),
+    ],
+)
+def test_the_code_goes_into_the_image_or_beside_it(
+    declared: dict[str, Any], baked: dict[str, Any], beside: dict[str, Any] | None, is_sent_beside: bool
+) -> None:
+    wanted = baked if beside is None or not is_sent_beside else beside
+    given = Declaration(**declared)
+    assert given.with_code("/p", is_sent_beside=is_sent_beside) == Declaration(**wanted)
+    assert given.with_code(None, is_sent_beside=is_sent_beside) == given

@@ -46,7 +46,8 @@ copy: Final = click.option(
     type=click.Choice(["all", "auto", "none"]),
     default=None,
     callback=lambda context, parameter, value: value or "",
-    help="Which sources specs with a source_root get, whatever they say (as pyflyte's --copy).",
+    help="As pyflyte's: none puts the project's code into the images, all and auto are for code that is sent beside "
+    "them. Without it specs are taken as they stand.",
 )
 builder_instance: Final = click.option(
     "--builder-instance",

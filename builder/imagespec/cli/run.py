@@ -32,7 +32,6 @@ from imagespec.report.recorder import Recorder
 from imagespec.report.run_record import run_record
 from imagespec.resources import default_jobs
 from imagespec.settings import Settings
-from imagespec.spec import CopyFileDetection
 from imagespec.values import dataclass, replace
 
 __all__ = ["Run", "Wishes"]
@@ -131,7 +130,10 @@ class Run:
         cancellation = Cancellation()
         findings = found(self._names, self.settings, self._wishes.registry)
         self.problems += findings.problems
-        self.targets = [self._with_copy_mode(target) for target in findings.targets]
+        self.targets = list(findings.targets)
+        if self._wishes.copy:
+            is_sent_beside = self._wishes.copy != "none"
+            self.targets = [target.with_code(is_sent_beside=is_sent_beside) for target in self.targets]
         with stoppable(cancellation), self._talk() as emit:
             self.recorder = Recorder(emit, clock=time.monotonic)
             yield composed(self.settings, emit, self._wishes.no_stat_cache, cancellation), self.recorder
@@ -146,13 +148,6 @@ class Run:
         live = sys.stderr.isatty() and not self.settings.ci
         with reporting(sys.stderr, live=live, no_color=self.settings.no_color) as emit:
             yield emit
-
-    def _with_copy_mode(self, target: Target) -> Target:
-        modes = {"all": CopyFileDetection.ALL, "auto": CopyFileDetection.LOADED_MODULES}
-        mode = modes.get(self._wishes.copy, CopyFileDetection.NO_COPY)
-        if not self._wishes.copy or target.declaration.source_root is None:
-            return target
-        return replace(target, declaration=target.declaration.replaced(source_copy_mode=mode))
 
     def _requests(self, composition: Composition) -> Iterator[BuildRequest]:
         """Yield the requests of the targets that have one; the others become problems."""

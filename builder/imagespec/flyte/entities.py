@@ -23,16 +23,28 @@ class TaskFiles:
     def __init__(self) -> None:
         self._looked_at = 0
         self._files: dict[str, set[str]] = {}
+        self._task_images: set[str] = set()
 
     def of(self, key: str) -> tuple[str, ...]:
         """Return the files of the loaded tasks whose spec was declared like this (``key_of``), sorted."""
+        self._look()
+        return tuple(sorted(self._files.get(key, set()) - {""}))
+
+    def is_side_only(self, key: str) -> bool:
+        """Return whether such a spec is used by loaded tasks, and only beside their own image, in a pod template."""
+        self._look()
+        return key in self._files and key not in self._task_images
+
+    def _look(self) -> None:
         entities = FlyteEntities.entities
         if self._looked_at > len(entities):
             self._looked_at = 0
-        for spec, file, _ in _uses(entities[self._looked_at :]):
-            self._files.setdefault(key_of(spec), set()).add(file)
+        for spec, file, is_task_image in _uses(entities[self._looked_at :]):
+            key = key_of(spec)
+            self._files.setdefault(key, set()).add(file)
+            if is_task_image:
+                self._task_images.add(key)
         self._looked_at = len(entities)
-        return tuple(sorted(self._files.get(key, set()) - {""}))
 
 
 def serialized_specs(settings: SerializationSettings) -> Iterator[Any]:

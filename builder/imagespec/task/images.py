@@ -7,7 +7,7 @@ from typing import Final
 
 from imagespec.errors import SpecError
 from imagespec.planner import spec_id
-from imagespec.spec import CopyFileDetection, Declaration
+from imagespec.spec import Declaration
 from imagespec.task.building import TaskImages
 from imagespec.task.settings import Image, ImageConfig, SerializationSettings
 
@@ -79,10 +79,4 @@ def update_image_spec_copy_handling(image_spec: Declaration, settings: Serializa
     A spec that says what is copied gets at most a root to copy from. Any other gets the loaded modules, unless the
     code is sent beside the image (fast registration) or nobody says where it is.
     """
-    root = image_spec.source_root or settings.source_root
-    if image_spec.source_copy_mode is not None:
-        copies = image_spec.source_copy_mode is not CopyFileDetection.NO_COPY
-        return image_spec.replaced(source_root=root) if copies and root != image_spec.source_root else image_spec
-    if root is None or settings.should_fast_serialize():
-        return image_spec
-    return image_spec.replaced(source_root=root, source_copy_mode=CopyFileDetection.LOADED_MODULES)
+    return image_spec.with_code(settings.source_root, is_sent_beside=settings.should_fast_serialize())

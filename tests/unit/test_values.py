@@ -6,14 +6,18 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from imagespec import values
+
+PACKAGE = Path(values.__file__).parent
 
 
 def made(library: Any, **options: bool) -> type[Any]:
@@ -172,7 +176,19 @@ def test_the_first_instances_may_be_made_by_several_threads() -> None:
 
 def test_defining_classes_loads_nothing_heavy() -> None:
     code = (
-        "import sys, imagespec.plan, imagespec.spec; print([m for m in ('dataclasses', 'inspect') if m in sys.modules])"
+        "import sys; before = set(sys.modules); import imagespec.plan, imagespec.spec;"
+        "print(sorted({'dataclasses', 'inspect'} & (set(sys.modules) - before)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_module_that_every_command_loads_uses_the_standard_ones() -> None:
+    apart = ("flyte", "task")  # loaded beside flytekit, or to serialize
+    found = [
+        str(file.relative_to(PACKAGE))
+        for file in sorted(PACKAGE.rglob("*.py"))
+        if file.relative_to(PACKAGE).parts[0] not in apart and file.name != "values.py"
+        if re.search(r"(?m)^(from|import) dataclasses\b", file.read_text(encoding="utf-8"))
+    ]
+    assert found == [], "import dataclass, field, fields and replace from imagespec.values"

@@ -15,7 +15,7 @@ __all__ = ["MEMBER_HEADER", "deflated", "gzip_member", "member_trailer", "stored
 MEMBER_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 """The header of a gzip member: deflate, no name, no time, operating system unknown."""
 
-_RUN: Final = re.compile(rb"\x00{4,}")
+_RUN: Final = re.compile("\x00{4,65535}")
 _LONGEST: Final = 258
 _STORED_BYTES: Final = 65_535
 # Beyond this, content of other kinds than headers is likely, which stored blocks hold at no cost of time.
@@ -47,35 +47,43 @@ def _length(length: int) -> str:
     return _symbol(257 + 4 * extra + (offset >> extra)) + _bits(rest, extra)[::-1]
 
 
-_LITERALS: Final = tuple(_symbol(value) for value in range(256))
 _DISTANCE_ONE: Final = "00000"
-_COPIES: Final = ("", "", "", *(_length(length) + _DISTANCE_ONE for length in range(3, _LONGEST + 1)))
 _END_OF_BLOCK: Final = _symbol(256)
 _FINAL_FIXED: Final = "110"
+_RUNS_FROM: Final = 0x100
+"""A run of zeros stands in a text as one character: this much and its length."""
+
+
+class _Codes(dict[str, str]):
+    """The codes of bytes, and of runs of zeros, by character; a run's is worked out when it first comes."""
+
+    def __missing__(self, character: str) -> str:
+        self[character] = code = _zeros(ord(character) - _RUNS_FROM)
+        return code
+
+
+def _zeros(count: int) -> str:
+    """Return the codes of a run: the first zero, and copies of the byte before."""
+    whole, rest = divmod(count - 1, _LONGEST)
+    last = _length(rest) + _DISTANCE_ONE if rest >= 3 else _symbol(0) * rest
+    return _symbol(0) + (_length(_LONGEST) + _DISTANCE_ONE) * whole + last
+
+
+_CODES: Final = _Codes((chr(byte), _symbol(byte)) for byte in range(256))
 
 
 def deflated(data: bytes) -> bytes:
     """Return ``data`` as one deflate stream."""
-    if len(data) - sum(len(run) for run in _RUN.findall(data)) > _MOST_LITERALS:
+    text = data.decode("latin-1")
+    if len(data) > _MOST_LITERALS and len(data) - sum(map(len, _RUN.findall(text))) > _MOST_LITERALS:
         return stored(data)
-    parts, position = [_FINAL_FIXED], 0
-    literals = _LITERALS
-    for run in _RUN.finditer(data):
-        start, end = run.span()
-        parts += [literals[byte] for byte in data[position : start + 1]]
-        parts.append(_zeros(end - start - 1))
-        position = end
-    parts += [literals[byte] for byte in data[position:]]
-    parts.append(_END_OF_BLOCK)
-    stream = "".join(parts)
-    return int(stream[::-1], 2).to_bytes((len(stream) + 7) // 8, "little")
+    text = _RUN.sub(_as_character, text)
+    bits = f"{_FINAL_FIXED}{''.join(map(_CODES.__getitem__, text))}{_END_OF_BLOCK}"
+    return int(bits[::-1], 2).to_bytes((len(bits) + 7) // 8, "little")
 
 
-def _zeros(count: int) -> str:
-    """Return the codes that repeat a zero ``count`` times more."""
-    whole, rest = divmod(count, _LONGEST)
-    copies = _COPIES[_LONGEST] * whole
-    return copies + (_COPIES[rest] if rest >= 3 else _LITERALS[0] * rest)
+def _as_character(run: re.Match[str]) -> str:
+    return chr(_RUNS_FROM + run.end() - run.start())
 
 
 def stored(data: bytes) -> bytes:

@@ -8,6 +8,7 @@ a zip archive can hold, since tools in the container copy file times into zips.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 __all__ = [
@@ -41,6 +42,7 @@ _MAX_OCTAL_7: Final = 0o7777777
 _MAX_OCTAL_11: Final = 0o77777777777
 _MTIME: Final = b"%011o\0" % EPOCH_S
 _MAGIC: Final = b"ustar\x0000"
+_NO_NAMES: Final = bytes(80)
 _PAX_NAME: Final = b"pax-header"
 
 
@@ -107,7 +109,7 @@ def parents_of(paths: Iterable[str]) -> Sequence[str]:
 
 
 def _encoded(path: str) -> bytes:
-    if not path or path[0] == "/" or "\0" in path or ".." in path.split("/"):
+    if not path or path[0] == "/" or "\0" in path or (".." in path and ".." in path.split("/")):
         raise ValueError(f"tar: not a relative path: {path!r}")
     return path.encode()
 
@@ -148,14 +150,20 @@ def _record(key: bytes, value: bytes) -> bytes:
 
 def _block(name: bytes, prefix: bytes, target: bytes, entry: TarEntry, kind: bytes, size: int) -> bytes:
     """Return one ustar header block with its checksum: the sum of its bytes, its own field counted as spaces."""
-    start = b"%s%07o\0%07o\0%07o\0%011o\0%s" % (
-        name.ljust(_NAME_BYTES, b"\0"),
-        entry.mode,
-        min(entry.uid, _MAX_OCTAL_7),
-        min(entry.gid, _MAX_OCTAL_7),
-        min(size, _MAX_OCTAL_11),
-        _MTIME,
-    )
+    account, known = _account(entry.mode, entry.uid, entry.gid)
+    length = b"%011o" % min(size, _MAX_OCTAL_11)
+    checksum = known + sum(name) + sum(length) + kind[0]
+    if target or prefix:
+        checksum += sum(target) + sum(prefix)
     # 80 bytes of empty user and group names and device numbers lie between the magic and the prefix.
-    end = b"%s%s%s%s%s" % (kind, target.ljust(100, b"\0"), _MAGIC, bytes(80), prefix.ljust(167, b"\0"))
-    return b"%s%06o\0 %s" % (start, sum(start) + sum(end) + 8 * 0x20, end)
+    return b"".join(
+        (name.ljust(_NAME_BYTES, b"\0"), account, length, b"\0", _MTIME, b"%06o\0 " % checksum, kind,
+         target.ljust(100, b"\0"), _MAGIC, _NO_NAMES, prefix.ljust(167, b"\0"))
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _account(mode: int, uid: int, gid: int) -> tuple[bytes, int]:
+    """Return a header's fields of mode and owner, and the sum of all bytes that headers with them share."""
+    fields = b"%07o\0%07o\0%07o\0" % (mode, min(uid, _MAX_OCTAL_7), min(gid, _MAX_OCTAL_7))
+    return fields, sum(fields) + sum(_MTIME) + sum(_MAGIC) + 8 * ord(" ")

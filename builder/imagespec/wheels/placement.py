@@ -123,12 +123,12 @@ def spread(members: list[Member], texts: Mapping[str, bytes], scheme: Scheme) ->
 
 def _is_compiled(name: str, names: set[str]) -> bool:
     """Return whether a file is bytecode of a source beside it: it holds for the times of another machine."""
-    match = _COMPILED.fullmatch(name)
+    match = _COMPILED.fullmatch(name) if name.endswith(".pyc") else None
     return match is not None and f"{match['folder']}{match['stem']}.py" in names
 
 
 def _placed(member: Member, name: str, texts: Mapping[str, bytes], scheme: Scheme) -> Placed:
-    if member.name.startswith("/") or "\\" in member.name or ".." in member.name.split("/"):
+    if member.name.startswith("/") or "\\" in member.name or (".." in member.name and ".." in member.name.split("/")):
         raise IntegrityError(f"wheel: {member.name!r} leads out of its folder")
     executable = bool(member.mode & 0o111)
     data = f"{name}.data/"

@@ -40,6 +40,7 @@ __all__ = ["Environment", "EnvironmentMaker", "look"]
 
 _Kind = TypeVar("_Kind")
 _FETCHING_THREADS: Final = 6
+_COMPILING_TAKES: Final = 10
 _DIST_INFO: Final = re.compile(r"(?P<name>[^/]+?)-(?P<version>[^/-]+)\.dist-info")
 
 
@@ -219,19 +220,22 @@ class EnvironmentMaker:
 
         fetching = bool(self._wheels.missing(environment.wheels))
         with Workers(max(os.cpu_count() or 1, _FETCHING_THREADS if fetching else 1)) as workers:
-            for number, task in enumerate(self._tasks(environment, account, compiler)):
+            numbered = list(enumerate(self._tasks(environment, account, compiler)))
+            # The longest first: one begun last would be made, and sent, when all others are done.
+            for number, (_, task) in sorted(numbered, key=lambda one: one[1][0], reverse=True):
                 workers.submit(partial(finish, number, task))
             workers.wait()
         return [made[number] for number in sorted(made)]
 
     def _tasks(
         self, environment: Environment, account: Account, compiler: Compiler | None
-    ) -> list[Callable[[], Layer]]:
-        made: list[Callable[[], Layer]] = []
+    ) -> list[tuple[int, Callable[[], Layer]]]:
+        """Return what makes each layer, lowest first, with how long it takes, in bytes of wheels."""
+        made: list[tuple[int, Callable[[], Layer]]] = []
         if environment.removed:
-            made.append(partial(self._removal, environment))
+            made.append((0, partial(self._removal, environment)))
         if environment.entries:
-            made.append(partial(self._roots, environment.entries))
+            made.append((0, partial(self._roots, environment.entries)))
         scheme = environment.scheme
         if scheme is None or not environment.wheels:
             return made
@@ -239,10 +243,14 @@ class EnvironmentMaker:
         sizes = {wheel.sha256: wheel.size_bytes or self._wheels.path(wheel).stat().st_size
                  for wheel in environment.wheels}  # fmt: skip
         groups = grouped(environment.wheels, sizes)
-        made += [partial(self._packages, title, wheels, scheme, owner) for title, wheels in groups]
+        weights = [sum(sizes[wheel.sha256] for wheel in wheels) for _, wheels in groups]
+        for weight, (title, wheels) in zip(weights, groups, strict=True):
+            made.append((weight, partial(self._packages, title, wheels, scheme, owner)))
         if compiler is not None:
             store = self._bytecode(compiler)
-            made += [partial(self._compiled, title, wheels, scheme, owner, store) for title, wheels in groups]
+            for weight, (title, wheels) in zip(weights, groups, strict=True):
+                task = partial(self._compiled, title, wheels, scheme, owner, store)
+                made.append((weight * _COMPILING_TAKES, task))
         return made
 
     def _removal(self, environment: Environment) -> Layer:

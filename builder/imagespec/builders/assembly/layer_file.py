@@ -35,6 +35,7 @@ _MEDIA_TYPES: Final = {
     UNCOMPRESSED: OCI_LAYER_TAR,
 }
 _CHUNK_BYTES: Final = 1 << 20
+_BLOCK_BYTES: Final = 1 << 18
 _PENDING_BYTES: Final = 1 << 15
 _ZLIB_LEVEL: Final = 1
 _ZSTD_LEVEL: Final = 3
@@ -83,6 +84,9 @@ class LayerWriter:
         self._spliced = spliced and compression == GZIP
         self._encoding = None if self._spliced else _encoding(compression)
         self._blob, self._content, self._size = hashlib.sha256(), hashlib.sha256(), 0
+        self._raw_blocks = _Blocks(self._encode)
+        self._content_blocks = _Blocks(self._content.update)
+        self._blob_blocks = _Blocks(self._send)
         self._pending: list[bytes] = []
         self._pending_bytes = 0
 
@@ -121,8 +125,11 @@ class LayerWriter:
         self._raw(END)
         if self._encoding is None:
             self._flush()
+            self._content_blocks.flush()
         else:
-            self._write(self._encoding.flush())
+            self._raw_blocks.flush()
+            self._blob_blocks.add(self._encoding.flush())
+        self._blob_blocks.flush()
         self._file.flush()
         return Written(
             media_type=self._media_type,
@@ -133,8 +140,7 @@ class LayerWriter:
 
     def _raw(self, data: bytes) -> None:
         if self._encoding is not None:
-            self._content.update(data)
-            self._write(self._encoding.encode(data))
+            self._raw_blocks.add(data)
         elif len(data) <= _PENDING_BYTES:
             self._pending.append(data)
             self._pending_bytes += len(data)
@@ -142,33 +148,58 @@ class LayerWriter:
                 self._flush()
         else:
             self._flush()
-            self._content.update(data)
+            self._content_blocks.add(data)
             self._member(stored(data), zlib.crc32(data), len(data))
+
+    def _encode(self, block: bytes) -> None:
+        assert self._encoding is not None
+        self._content.update(block)
+        self._blob_blocks.add(self._encoding.encode(block))
 
     def _flush(self) -> None:
         data = b"".join(self._pending)
         self._pending.clear()
         self._pending_bytes = 0
         if data:
-            self._content.update(data)
+            self._content_blocks.add(data)
             self._member(deflated(data), zlib.crc32(data), len(data))
 
     def _member(self, stream: bytes, crc32: int, size: int) -> None:
-        self._write(b"".join((MEMBER_HEADER, stream, member_trailer(crc32, size))))
+        self._blob_blocks.add(b"".join((MEMBER_HEADER, stream, member_trailer(crc32, size))))
 
     def _splice(self, packed: Packed) -> None:
         self._flush()
-        self._write(MEMBER_HEADER)
-        content = self._content
-        for data in _inflated(packed, self._write):
-            content.update(data)
-        self._write(member_trailer(packed.crc32, packed.size_bytes))
+        self._blob_blocks.add(MEMBER_HEADER)
+        for data in _inflated(packed, self._blob_blocks.add):
+            self._content_blocks.add(data)
+        self._blob_blocks.add(member_trailer(packed.crc32, packed.size_bytes))
 
-    def _write(self, data: bytes) -> None:
-        if data:
-            self._blob.update(data)
-            self._size += len(data)
-            self._file.write(data)
+    def _send(self, block: bytes) -> None:
+        self._blob.update(block)
+        self._size += len(block)
+        self._file.write(block)
+
+
+class _Blocks:
+    """Pieces of bytes, handed on in blocks: for a small one the call takes longer than what it does."""
+
+    __slots__ = ("_pieces", "_size_bytes", "_take")
+
+    def __init__(self, take: Callable[[bytes], object]) -> None:
+        self._take = take
+        self._pieces: list[bytes] = []
+        self._size_bytes = 0
+
+    def add(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._size_bytes += len(piece)
+        if self._size_bytes >= _BLOCK_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        pieces, self._pieces, self._size_bytes = self._pieces, [], 0
+        if pieces:
+            self._take(b"".join(pieces))
 
 
 def _unpacked(packed: Packed) -> Iterator[bytes]:
@@ -191,14 +222,16 @@ def _inflated(packed: Packed, seen: Callable[[bytes], None]) -> Iterator[bytes]:
     library = _inflating()
     inflater = library.decompressobj(-zlib.MAX_WBITS)
     crc32, size = 0, 0
+    # One byte more than a small content has: inflating comes to the end of its stream in one call.
+    limit = min(packed.size_bytes + 1, _CHUNK_BYTES)
     try:
         for chunk in packed.chunks():
             seen(chunk)
-            data = inflater.decompress(chunk, _CHUNK_BYTES)
+            data = inflater.decompress(chunk, limit)
             while data and size <= packed.size_bytes:
-                crc32, size = zlib.crc32(data, crc32), size + len(data)
+                crc32, size = library.crc32(data, crc32), size + len(data)
                 yield data
-                data = b"" if inflater.eof else inflater.decompress(inflater.unconsumed_tail, _CHUNK_BYTES)
+                data = b"" if inflater.eof else inflater.decompress(inflater.unconsumed_tail, limit)
     except (zlib.error, library.error) as error:
         raise IntegrityError(f"wheel: a member cannot be unpacked: {error}") from error
     if not inflater.eof or inflater.unused_data:

@@ -27,6 +27,7 @@ _GROUPS: Final = 8
 _CHUNK_BYTES: Final = 1 << 20
 _TEXT_BYTES: Final = 1 << 20
 _LOCAL_HEADER_BYTES: Final = 30
+_EXTRA_BYTES: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,14 +82,18 @@ class Archive:
         return zlib.decompress(data, -zlib.MAX_WBITS) if member.method else data
 
     def _chunks(self, member: Member) -> Iterator[bytes]:
-        position = data_offset(os.pread(self._handle, _LOCAL_HEADER_BYTES, member.offset), member.offset)
+        # The local header is read with the stream behind it: a guess of their sizes that is nearly always enough.
+        around = _LOCAL_HEADER_BYTES + len(member.name) + _EXTRA_BYTES
+        read = os.pread(self._handle, min(around + member.compressed_bytes, _CHUNK_BYTES), member.offset)
+        position = data_offset(read, member.offset)
+        chunk = read[position - member.offset :][: member.compressed_bytes]
         left = member.compressed_bytes
         while left:
-            chunk = os.pread(self._handle, min(left, _CHUNK_BYTES), position)
             if not chunk:
                 raise IntegrityError("wheel: it ends before its last member", hint="delete it from the cache")
             position, left = position + len(chunk), left - len(chunk)
             yield chunk
+            chunk = os.pread(self._handle, min(left, _CHUNK_BYTES), position) if left else b""
 
 
 def placed_files(archive: Archive, scheme: Scheme) -> tuple[Placed, ...]:

@@ -63,6 +63,7 @@ class DockerIgnore:
 
     __slots__ = (
         "_by_depth",
+        "_endings",
         "_exceptions",
         "_general",
         "_names",
@@ -76,6 +77,7 @@ class DockerIgnore:
         self._patterns = patterns
         self._names: set[str] = set()
         self._suffixes: tuple[str, ...] = ()
+        self._endings: tuple[str, ...] = ()
         self._paths: dict[str, set[str]] = {}
         self._by_depth: dict[int, list[str]] = {}
         self._general: list[str] = []
@@ -99,6 +101,7 @@ class DockerIgnore:
             self._names.add(text[3:])
         elif _ENDING_ANYWHERE.fullmatch(text):
             self._suffixes += (text[4:],)
+            self._endings += (f"{text[4:]}\0",)
         elif "**" not in text and "[" not in text and "\\" not in text:
             self._by_depth.setdefault(text.count("/"), []).append(pattern.regex)
         else:
@@ -113,8 +116,9 @@ class DockerIgnore:
             return set(names)
         found = self._names.intersection(names)
         if self._suffixes:
-            suffixes = self._suffixes
-            found.update([name for name in names if name.endswith(suffixes)])
+            suffixes, listed = self._suffixes, "\0".join(names) + "\0"
+            if any(map(listed.__contains__, self._endings)):
+                found.update([name for name in names if name.endswith(suffixes)])
         if folder in self._paths:
             found.update(self._paths[folder].intersection(names))
         regexes = self._general + self._by_depth.get(folder.count("/"), [])

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
 from imagespec.names import Digest, Reference, check_tag
 from imagespec.plan import BuildPlan, CopyFiles, Step, environment_of
-from imagespec.snapshot import ContextEntry, EntryKind
+from imagespec.snapshot import ContextEntry, Entries, EntryKind
 from imagespec.values import dataclass, fields, is_dataclass
 
-__all__ = ["Fingerprint", "encode", "environment_reference", "fingerprint_of", "tag_of"]
+__all__ = ["Fingerprint", "encode", "environment_reference", "fingerprint_of", "tag_of", "tree_digest"]
 
 TAG_PREFIX: Final = "x1-"
 ENVIRONMENT_PREFIX: Final = "env-"
 _TAG_BYTES: Final = 20
-_KINDS: Final = {EntryKind.FILE: b"f", EntryKind.FOLDER: b"d", EntryKind.LINK: b"l"}
+_KINDS: Final = {EntryKind.FOLDER: b"d", EntryKind.LINK: b"l"}
+_ENTRIES_AT_ONCE: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +78,28 @@ def _parts(plan: BuildPlan) -> list[tuple[str, bytes]]:
 def _step(step: Step) -> bytes:
     if not isinstance(step, CopyFiles):
         return encode(step)
-    # A tree may hold 100,000 entries: they are hashed one by one, and only the digest is kept.
-    tree = hashlib.sha256()
-    for entry in step.entries:
-        tree.update(_entry(entry))
     others = [[name, value] for name, value in _fields(step) if name != "entries"]
-    return encode([type(step).__name__, others, len(step.entries), tree.digest()])
+    return encode([type(step).__name__, others, len(step.entries), tree_digest(step.entries)])
+
+
+def tree_digest(entries: Sequence[ContextEntry]) -> bytes:
+    """Return the raw sha256 over entries, in their order."""
+    if isinstance(entries, Entries):
+        return entries.digest
+    tree = hashlib.sha256()
+    # A tree may hold 100,000 entries: only a few of them are text at a time.
+    for start in range(0, len(entries), _ENTRIES_AT_ONCE):
+        tree.update(b"".join(map(_entry, entries[start : start + _ENTRIES_AT_ONCE])))
+    return tree.digest()
 
 
 def _entry(entry: ContextEntry) -> bytes:
     """Return kind, executable bit, framed path, framed link target, and 32 bytes of content digest for a file."""
-    path, target = entry.path.encode(), entry.target.encode()
-    kind = _KINDS[entry.kind] if not entry.executable else _KINDS[entry.kind].upper()
-    return b"%s%d:%s%d:%s%s" % (kind, len(path), path, len(target), target, entry.sha256)
+    text, kind, executable, _, sha256, link = entry
+    path, target = text.encode(), link.encode()
+    letter = b"f" if kind is EntryKind.FILE else _KINDS[kind]
+    letter = letter.upper() if executable else letter
+    return b"%s%d:%s%d:%s%s" % (letter, len(path), path, len(target), target, sha256)
 
 
 def encode(value: Any) -> bytes:
@@ -100,7 +110,7 @@ def encode(value: Any) -> bytes:
         return _scalar(value)
     if isinstance(value, ContextEntry):
         return _framed(b"F", _entry(value))
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, Entries)):
         return _framed(b"L", b"".join(encode(item) for item in value))
     if isinstance(value, Mapping):
         return _framed(b"M", b"".join(encode(key) + encode(value[key]) for key in sorted(value)))

@@ -152,7 +152,7 @@ def _regex(pattern: bytes, *, crosses_slashes: bool) -> bytes:
             parts.append(re.escape(pattern[position + 1 : position + 2]))
             position += 2
         elif byte == 0x3F:
-            parts.append(rb"." if crosses_slashes else rb"[^/]")
+            parts.append(rb"[^\0]" if crosses_slashes else rb"[^/]")
             position += 1
         elif byte == 0x2A:
             part, position = _stars(pattern, position, crosses_slashes)
@@ -174,7 +174,7 @@ def _stars(pattern: bytes, start: int, crosses_slashes: bool) -> tuple[bytes, in
     while end < len(pattern) and pattern[end] == 0x2A:
         end += 1
     if crosses_slashes:
-        return rb".*", end
+        return rb"[^\0]*", end
     rest = pattern[end:]
     opens = start == 0 or pattern[start - 1] == _SLASH
     if end - start < 2 or not opens or not (not rest or rest.startswith((b"/", b"\\/"))):
@@ -245,10 +245,14 @@ def _compiled(regex: bytes) -> re.Pattern[bytes]:
     return re.compile(rb"(?:%s)\Z" % regex, re.DOTALL)
 
 
+def _searching(regex: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"\0(?:%s)\0" % regex, re.DOTALL)
+
+
 class GitIgnore:
     """The rules that hold in one folder: those of its parents, outermost first, then its own. Immutable."""
 
-    __slots__ = ("_name_regex", "_names", "_paths", "_suffixes", "_trees", "rules")
+    __slots__ = ("_endings", "_name_regex", "_names", "_paths", "_suffixes", "_trees", "rules")
 
     def __init__(self, rules: tuple[Rule, ...] = ()) -> None:
         self.rules = rules
@@ -257,7 +261,9 @@ class GitIgnore:
         self._suffixes = tuple(ending for rule in positive for ending in rule.suffixes)
         globs = [rule for rule in positive if rule.literal is None and not rule.suffixes]
         names = [rule.regex for rule in globs if rule.by_name]
-        self._name_regex = _compiled(b"|".join(names)).match if names else None
+        self._endings = tuple(ending + b"\0" for ending in self._suffixes)
+        # For all of a folder's names at once, with NUL before and after each.
+        self._name_regex = _searching(b"|".join(names)).search if names else None
         self._trees = tuple((rule.above, rule.regex) for rule in globs if not rule.by_name)
         self._paths: dict[bytes, set[bytes]] = {}
         for rule in positive:
@@ -280,11 +286,13 @@ class GitIgnore:
     def candidates(self, folder: bytes, names: list[bytes]) -> set[bytes]:
         """Return those of a folder's names that some line excludes; the others no line does."""
         found = set(self._names.intersection(names))
-        suffixes, matches = self._suffixes, self._name_regex
-        if suffixes:
+        listed = b"\0%s\0" % b"\0".join(names)
+        if any(map(listed.__contains__, self._endings)):
+            suffixes = self._suffixes
             found.update([name for name in names if name.endswith(suffixes)])
-        if matches is not None:
-            found.update([name for name in names if matches(name)])
+        if self._name_regex is not None and self._name_regex(listed):
+            search = self._name_regex
+            found.update([name for name in names if search(b"\0%s\0" % name)])
         if folder in self._paths:
             found.update(self._paths[folder].intersection(names))
         trees = [regex for above, regex in self._trees if folder.startswith(above)]

@@ -5,6 +5,7 @@ A builder sees the plan and nothing more of the declaration, so what is not in h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from imagespec.names import Digest
@@ -127,7 +128,7 @@ class CopyFiles:
     """Sources at ``destination``, sorted by path, one entry a path."""
 
     destination: str
-    entries: tuple[ContextEntry, ...]
+    entries: Sequence[ContextEntry]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, final, overload
 
 from imagespec.names import Digest
 from imagespec.values import dataclass
 
 __all__ = [
     "ContextEntry",
+    "Entries",
     "EntryKind",
     "Files",
     "LocalProject",
@@ -48,12 +50,57 @@ class ContextEntry(NamedTuple):
         return Digest("sha256", self.sha256.hex()) if self.sha256 else None
 
 
+@final
+class Entries(Sequence[ContextEntry]):
+    """Entries whose digest is known: made when somebody looks at one, which for a tag nobody does.
+
+    ``digest`` is what ``fingerprint.tree_digest`` gives for them. Equal to any sequence of the same entries.
+    """
+
+    __slots__ = ("_count", "_entries", "_make", "digest")
+
+    def __init__(self, digest: bytes, count: int, make: Callable[[], tuple[ContextEntry, ...]]) -> None:
+        self.digest = digest
+        self._count = count
+        self._make = make
+        self._entries: tuple[ContextEntry, ...] | None = None
+
+    def _all(self) -> tuple[ContextEntry, ...]:
+        if self._entries is None:
+            self._entries = self._make()
+        return self._entries
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[ContextEntry]:
+        return iter(self._all())
+
+    @overload
+    def __getitem__(self, index: int) -> ContextEntry: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[ContextEntry, ...]: ...
+    def __getitem__(self, index: int | slice) -> ContextEntry | tuple[ContextEntry, ...]:
+        return self._all()[index]
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Entries):
+            return self.digest == other.digest
+        return self._all() == other
+
+    def __hash__(self) -> int:
+        return hash(self._all())
+
+    def __repr__(self) -> str:
+        return f"<{self._count} entries, {self.digest.hex()[:12]}>"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
     """What one field ("source_root", "copy[2]") selects; entries are sorted by path, relative to the workdir."""
 
     field: str
-    entries: tuple[ContextEntry, ...]
+    entries: Sequence[ContextEntry]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +122,7 @@ class LocalProject:
     editable: bool = False
     extras: tuple[str, ...] = ()
     marker: str = ""
-    entries: tuple[ContextEntry, ...] = ()
+    entries: Sequence[ContextEntry] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Final, TypeAlias
+from typing import Final
 
 from imagespec.dockerignore import NO_DOCKERIGNORE, DockerIgnore, Matched
 from imagespec.errors import InputChanged, InputError
 from imagespec.gitignore import NO_GITIGNORE, GitIgnore
 from imagespec.ignore import STANDARD_NAMES, STANDARD_SUFFIXES, VIRTUAL_ENVIRONMENT_MARKER
-from imagespec.stat_cache import key_of
+from imagespec.stat_cache import Listed, keys_of
 from imagespec.values import dataclass, field
 
-__all__ = ["Found", "FoundFile", "Rules", "Standing", "Tracked", "walk"]
+__all__ = ["Found", "Rules", "Standing", "Tracked", "walk"]
 
 _GITIGNORE: Final = b".gitignore"
 _GIT_FOLDER: Final = frozenset((b".git",))
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _WHITEOUT: Final = b".wh."
-_OWNER_MAY_EXECUTE: Final = 0o100
-
-
-FoundFile: TypeAlias = tuple[str, int, bool, bytes]
-"""A regular file: its path, its size in bytes, whether its owner may execute it, and its key in the stat cache."""
 
 
 @dataclass(slots=True)
 class Found:
     """What a walk found, in the order of the disk; paths are relative to its root."""
 
-    files: list[FoundFile] = field(default_factory=list)
+    folders: list[Listed] = field(default_factory=list)
     links: list[tuple[str, bytes]] = field(default_factory=list)
     empty_folders: list[str] = field(default_factory=list)
     special: list[str] = field(default_factory=list)
+
+    @property
+    def files(self) -> list[str]:
+        """The paths of the regular files."""
+        return [prefix + name for prefix, names, _ in self.folders for name in names.split("\0")]
 
 
 class Tracked:
@@ -107,6 +107,7 @@ class _Walker:
             self._skipped: tuple[frozenset[bytes], tuple[bytes, ...]] = STANDARD_NAMES, STANDARD_SUFFIXES
         else:
             self._skipped = _GIT_FOLDER if rules.gitignore else frozenset(), ()
+        self._endings = tuple(suffix + b"\0" for suffix in self._skipped[1])
 
     def look_into(self, prefix: str, standing: Standing) -> list[tuple[str, Standing]]:
         """Note what the folder ``prefix`` ('' or ending with '/') holds; return the folders to look into.
@@ -171,7 +172,9 @@ class _Walker:
             return set(names)
         found = set(skipped_names.intersection(names))
         if skipped_suffixes:
-            found.update([name for name in names if name.endswith(skipped_suffixes)])
+            listed = b"\0".join(names) + b"\0"
+            if any(map(listed.__contains__, self._endings)):
+                found.update([name for name in names if name.endswith(skipped_suffixes)])
         if standing.git.rules:
             found |= standing.git.candidates(self._rules.git_prefix + prefix.encode(), names)
         if self._rules.docker:
@@ -190,28 +193,29 @@ class _Walker:
     ) -> list[tuple[str, Standing]]:
         """Note a folder's entries; return the folders among them. The loop is what a large tree's time is spent in."""
         folders: list[tuple[str, Standing]] = []
-        note = self.found.files.append
+        files: list[os.DirEntry[str]] = []
+        file_names: list[str] = []
         for entry, name, text in listed:
-            below = standing
-            if name in doubtful:
-                kept = self._judged(prefix, entry, name, text, standing)
-                if kept is None:
-                    continue
-                below = kept
+            below = self._judged(prefix, entry, name, text, standing) if name in doubtful else standing
+            if below is None:
+                continue
             if is_suspicious:
                 _refuse_unfit(name, prefix)
             if entry.is_file(follow_symlinks=False):
-                status = entry.stat(follow_symlinks=False)
-                executable = status.st_mode & _OWNER_MAY_EXECUTE != 0
-                note((prefix + text, status.st_size, executable, key_of(status)))
+                files.append(entry)
+                file_names.append(text)
             elif entry.is_dir(follow_symlinks=False):
-                inside = self._inside(prefix, text, below)
+                # No pattern of Docker matches a name that is not in doubt, and so none is asked.
+                inside = self._inside(prefix, text, below) if name in doubtful else below
                 if inside is not None:
                     folders.append((f"{prefix}{text}/", inside))
             elif entry.is_symlink():
                 self.found.links.append((prefix + text, os.readlink(name, dir_fd=handle)))
             else:
                 self.found.special.append(prefix + text)
+        if files:
+            keys = keys_of([entry.stat(follow_symlinks=False) for entry in files])
+            self.found.folders.append((prefix, "\0".join(file_names), keys))
         return folders
 
     def _judged(

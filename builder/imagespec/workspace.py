@@ -8,8 +8,8 @@ import posixpath
 import stat
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import BinaryIO, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import BinaryIO
 
 from imagespec import closure, content, layouts, locks
 from imagespec.errors import InputError, InputMissing, InputOutsideRoot, SpecError
@@ -28,14 +28,13 @@ from imagespec.snapshot import (
     Tree,
 )
 from imagespec.spec import CopyFileDetection, Declaration
-from imagespec.stat_cache import StatCache, key_of
+from imagespec.stat_cache import StatCache, keys_of
+from imagespec.trees import OWNER_MAY_EXECUTE, digest_of_file, entries_of
 from imagespec.values import replace
-from imagespec.walk import FoundFile, walk
+from imagespec.walk import walk
 from imagespec.work_tree import context_rules, refuse_left_out
 
 __all__ = ["Workspace"]
-
-_OWNER_MAY_EXECUTE: Final = 0o100
 
 
 class Workspace:
@@ -55,9 +54,9 @@ class Workspace:
         self._stat_cache = stat_cache
         self._emit = emit
         self._clock_ns = clock_ns
-        self._walked: dict[tuple[bytes, str, tuple[bytes, ...]], tuple[ContextEntry, ...]] = {}
+        self._walked: dict[tuple[bytes, str, tuple[bytes, ...]], Sequence[ContextEntry]] = {}
         # Where entries were found: (root, what their paths start with, entries); looked up when content is wanted.
-        self._origins: list[tuple[bytes, str, tuple[ContextEntry, ...]]] = []
+        self._origins: list[tuple[bytes, str, Sequence[ContextEntry]]] = []
         self._by_digest: dict[bytes, tuple[bytes, str, int]] = {}
         self._imported_by: dict[str, str] = {}
         # Several builds of a run read at once.
@@ -143,39 +142,33 @@ class Workspace:
     def _file(self, real: bytes, path: str) -> ContextEntry:
         looked_at_ns = self._clock_ns()
         status = os.stat(real)
-        executable = bool(status.st_mode & _OWNER_MAY_EXECUTE)
-        (digest,) = self._digests(real, [("", status.st_size, executable, key_of(status))], looked_at_ns)
+        executable = bool(status.st_mode & OWNER_MAY_EXECUTE)
+        digest = digest_of_file(real, keys_of([status]), self._stat_cache, looked_at_ns)
         entry = ContextEntry(path, EntryKind.FILE, executable, status.st_size, digest)
         self._origins.append((real, path, (entry,)))
         return entry
 
-    def _folder(self, base: bytes, path: str, scope: LinkScope, field: str) -> tuple[ContextEntry, ...]:
+    def _folder(self, base: bytes, path: str, scope: LinkScope, field: str) -> Sequence[ContextEntry]:
         """Return the entries below ``path``, walked once however often they are asked for."""
         key = (base, path, scope.others)
         if key not in self._walked:
             self._walked[key] = self._walk(base, path, scope, field)
         return self._walked[key]
 
-    def _walk(self, base: bytes, path: str, scope: LinkScope, field: str) -> tuple[ContextEntry, ...]:
+    def _walk(self, base: bytes, path: str, scope: LinkScope, field: str) -> Sequence[ContextEntry]:
         prefix = f"{path}/" if path else ""
         looked_at_ns = self._clock_ns()
         found = walk(scope.root, context_rules(base, path, self._ignore))
         for one in found.special:
             self._skip_special(prefix + one, field)
-        digests = self._digests(scope.root, found.files, looked_at_ns)
-        kind, make = EntryKind.FILE, ContextEntry._make
-        entries = [
-            make((prefix + one, kind, executable, size, digest, ""))
-            for (one, size, executable, _), digest in zip(found.files, digests, strict=True)
-        ]
-        entries += [ContextEntry(prefix + one, EntryKind.FOLDER) for one in found.empty_folders]
-        entries += [
+        others = [ContextEntry(prefix + one, EntryKind.FOLDER) for one in found.empty_folders]
+        others += [
             ContextEntry(prefix + one, EntryKind.LINK, target=scope.text_of(one, target)) for one, target in found.links
         ]
-        entries.sort()
-        chosen = tuple(entries)
-        self._origins.append((scope.root, prefix, chosen))
-        return chosen
+        others.sort()
+        entries = entries_of(scope.root, prefix, found.folders, others, self._stat_cache, looked_at_ns)
+        self._origins.append((scope.root, prefix, entries))
+        return entries
 
     def _skip_special(self, path: str, field: str) -> None:
         if field != "source_root":
@@ -186,24 +179,7 @@ class Workspace:
             )
         self._emit(Warned(message=f"{field}: {path!r} is a socket, pipe or device, and is skipped"))
 
-    def _digests(self, root: bytes, files: list[FoundFile], looked_at_ns: int) -> list[bytes]:
-        """Return the raw sha256 of every file, from the stat cache where it knows them."""
-        if self._stat_cache is None:
-            return content.digests(root, [(path, size) for path, size, _, _ in files])
-        table = self._stat_cache.load(root)
-        known = table.digests([(path, key) for path, _, _, key in files])
-        missing = [index for index, digest in enumerate(known) if digest is None]
-        if missing:
-            fresh = content.digests(root, [files[index][:2] for index in missing])
-            for index, digest in zip(missing, fresh, strict=True):
-                known[index] = digest
-        digests = [digest for digest in known if digest is not None]
-        if missing or len(table) != len(files):
-            rows = ((path, key, digest) for (path, _, _, key), digest in zip(files, digests, strict=True))
-            self._stat_cache.save(root, rows, looked_at_ns)
-        return digests
-
-    def _loaded_modules(self, root: bytes, folder: str, modules: tuple[str, ...]) -> tuple[ContextEntry, ...]:
+    def _loaded_modules(self, root: bytes, folder: str, modules: tuple[str, ...]) -> Sequence[ContextEntry]:
         if not modules:
             raise SpecError(
                 "source_copy_mode: LOADED_MODULES needs the files that define the targets, and there are none",
@@ -280,7 +256,7 @@ class _Sources:
             raise InputOutsideRoot(
                 f"source_root: the link {path!r} leads out of it", path=path, hint="copy the file into the folder"
             )
-        return data, bool(status.st_mode & _OWNER_MAY_EXECUTE)
+        return data, bool(status.st_mode & OWNER_MAY_EXECUTE)
 
 
 def _read_text(file: str, shown: str) -> bytes:

@@ -45,7 +45,7 @@ def project(random: Random) -> dict[str, str]:
 
 def ours(root: Path) -> set[str]:
     found = walk(os.fsencode(root.resolve()), context_rules(os.fsencode(root.resolve()), "", ONLY_DOCKER))
-    return {file[0] for file in found.files}
+    return set(found.files)
 
 
 def environment(testbed: Mapping[str, Any]) -> dict[str, str]:

@@ -51,7 +51,7 @@ def git(top: Path, *arguments: str, stdin: bytes = b"") -> bytes:
 
 def ours(root: Path) -> set[str]:
     found = walk(os.fsencode(root), context_rules(os.fsencode(root), "", ONLY_GIT))
-    return {file[0] for file in found.files}
+    return set(found.files)
 
 
 def kept_by_git(top: Path) -> set[str]:

@@ -23,7 +23,7 @@ ROWS: tuple[str, ...] = (
     "registry registry.api registry.hosts registry.answers registry.auth registry.referrers registry.wire "
     "builders builders.recorded builders.wrapped builders.commands builders.progress",
     "ensure graph validator",
-    "content layouts links stat_cache walk work_tree workspace target_lock resources sightings revisions batch "
+    "content layouts links stat_cache trees walk work_tree workspace target_lock resources sightings revisions batch "
     "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http "
     "registry.copies registry.layers registry.layout registry.many registry.mirrors registry.tokens registry.transport "
     "registry.facts ledger builders.instances builders.cache_export builders.host_uv "

@@ -8,7 +8,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -69,7 +69,7 @@ def write_context(stream: BinaryIO, plan: BuildPlan, files: Files, texts: tuple[
                     _add(archive, folder, project.entries, files)
 
 
-def _add(archive: tarfile.TarFile, folder: str, entries: tuple[ContextEntry, ...], files: Files) -> None:
+def _add(archive: tarfile.TarFile, folder: str, entries: Sequence[ContextEntry], files: Files) -> None:
     for entry in entries:
         member = _member(f"{folder}/{entry.path}", entry.size_bytes)
         if entry.kind is EntryKind.FOLDER:

@@ -43,7 +43,13 @@ ENGINE = (
 REGISTRY = ("docker-registry",)
 DEBOOTSTRAP = ("mmdebstrap",)
 #: Programs that tests hold our images and pages against, by name; not part of the bed. Unpacked with what they need.
-TOOLS = {"skopeo": ("skopeo",), "chromium": ("chromium-headless-shell",)}
+TOOLS = {
+    "buildah": ("buildah",),
+    "chromium": ("chromium-headless-shell",),
+    "containerd": (f"containerd/{ENGINE_SUITE}",),
+    "podman": ("podman", "runc"),
+    "skopeo": ("skopeo",),
+}
 #: What a machine's own programs load cannot come from another release, and what a program without screen never loads.
 _NOT_NEEDED = frozenset(
     [

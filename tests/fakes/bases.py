@@ -1,0 +1,94 @@
+"""Base images in memory: a few files that look like Debian with Python, in layers of the test's choice."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from imagespec.builders.assembly.base import Image
+from imagespec.builders.assembly.file_system import FileSystem, read_file_system
+from imagespec.builders.assembly.store import Store
+from imagespec.names import Reference, Repository
+from imagespec.oci import (
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_LAYER_GZIP,
+    Manifest,
+    canonical_json,
+    digest_of,
+)
+from imagespec.tarball import FILE, FOLDER, LINK, TarEntry, tar_bytes
+from tests.fakes.images import body, described
+from tests.fakes.registry import FakeRegistry
+
+REPOSITORY = Repository("registry.test", "base")
+Content = tuple[TarEntry, bytes]
+
+
+def file(path: str, data: bytes = b"", mode: int = 0o644, uid: int = 0) -> Content:
+    return TarEntry(path, FILE, mode, uid, uid, len(data)), data
+
+
+def folder(path: str, mode: int = 0o755, uid: int = 0) -> Content:
+    return TarEntry(path, FOLDER, mode, uid, uid), b""
+
+
+def link(path: str, target: str) -> Content:
+    return TarEntry(path, LINK, 0o777, target=target), b""
+
+
+DEBIAN = [
+    link("bin", "usr/bin"),
+    link("lib", "usr/lib"),
+    folder("etc"),
+    file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh"),
+    file("etc/group", b"root:x:0:\n"),
+    folder("home", 0o751),
+    folder("root", 0o700),
+    file("root/.profile", b"profile\n", 0o600),
+    folder("tmp", 0o1777),
+    folder("usr"),
+    folder("usr/bin"),
+    link("usr/bin/python3", "python3.11"),
+    file("usr/bin/python3.11", b"\x7fELF\x003.11.2\x00", 0o755),
+    folder("usr/lib"),
+    file("usr/lib/libc.so.6", b"\0GNU C Library (Debian GLIBC 2.36-9) stable release version 2.36.\n"),
+]
+
+
+def image(
+    registry: FakeRegistry, *layers: list[Content], run_time: Mapping[str, Any] = {}, docker: bool = False
+) -> Image:
+    descriptors, diff_ids = [], []
+    for entries in layers:
+        data = tar_bytes(entries)
+        packed = gzip.compress(data)
+        media_type = "application/vnd.docker.image.rootfs.diff.tar.gzip" if docker else OCI_LAYER_GZIP
+        descriptors.append(described(packed, media_type))
+        diff_ids.append(str(digest_of(data)))
+        registry.write_blob(REPOSITORY, descriptors[-1], body(packed))
+    config = {
+        "os": "linux",
+        "architecture": "amd64",
+        "config": dict(run_time),
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    }
+    data = canonical_json(config)
+    described_config = described(data, OCI_CONFIG)
+    registry.write_blob(REPOSITORY, described_config, body(data))
+    manifest = Manifest.image(config=described_config, layers=tuple(descriptors))
+    if docker:
+        value = manifest.value() | {"mediaType": DOCKER_MANIFEST}
+        manifest = Manifest(DOCKER_MANIFEST, canonical_json(value))
+    registry.write_manifest(Reference(REPOSITORY, "latest"), manifest)
+    return Image(registry=registry, repository=REPOSITORY, manifest=manifest, config=config)
+
+
+def files_of(tmp_path: Path, *layers: list[Content]) -> FileSystem:
+    store = Store(tmp_path / "store")
+    try:
+        return read_file_system(image(FakeRegistry(), *layers), store, lambda layer: None)
+    finally:
+        store.close()

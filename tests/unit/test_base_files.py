@@ -1,0 +1,65 @@
+"""What is found in a base's layers: the file system they make."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from imagespec.builders.assembly.file_system import read_file_system
+from imagespec.builders.assembly.store import Store
+from imagespec.errors import IntegrityError
+from imagespec.oci import (
+    Descriptor,
+)
+from imagespec.tarball import tar_bytes
+from tests.fakes.bases import DEBIAN, REPOSITORY, file, files_of, folder, image, link
+from tests.fakes.registry import FakeRegistry
+
+
+class TestFileSystem:
+    def test_whiteouts_and_opaque_folders_and_links(self, tmp_path: Path) -> None:
+        lower = [
+            folder("a"),
+            file("a/one"),
+            file("a/two"),
+            folder("b"),
+            file("b/x"),
+            link("l", "b"),
+            file("gone/deep/f"),
+        ]
+        upper = [file("a/.wh.one"), file("b/.wh..wh..opq"), file("b/new"), file(".wh.gone")]
+        found = files_of(tmp_path, lower, upper)
+        assert set(found.nodes) == {"a", "a/two", "b", "b/new", "l"}
+        assert found.real("l/new") == "b/new"
+        assert found.real("/l/../a/./two") == "a/two"
+
+    def test_a_loop_of_links_leads_nowhere(self, tmp_path: Path) -> None:
+        found = files_of(tmp_path, [link("a", "b"), link("b", "a")])
+        assert found.real("a/x") == ""
+        assert found.node("a/x") is None
+
+    def test_a_file_in_place_of_a_folder_takes_what_it_held(self, tmp_path: Path) -> None:
+        found = files_of(tmp_path, [folder("a"), file("a/x")], [file("a")])
+        assert set(found.nodes) == {"a"}
+
+    def test_layers_are_read_once(self, tmp_path: Path) -> None:
+        store, registry = Store(tmp_path), FakeRegistry()
+        base = image(registry, DEBIAN)
+        read: list[Descriptor] = []
+        read_file_system(base, store, read.append)
+        read_file_system(base, store, read.append)
+        store.close()
+        assert len(read) == 1
+
+    def test_a_layer_that_is_not_its_digest_s_content_is_refused(self, tmp_path: Path) -> None:
+        store, registry = Store(tmp_path), FakeRegistry()
+        base = image(registry, DEBIAN)
+        registry.corrupt(REPOSITORY, base.layers[0].digest, gzip.compress(tar_bytes([file("etc/passwd", b"evil")])))
+        with pytest.raises(IntegrityError):
+            read_file_system(base, store, lambda layer: None)
+        registry.corrupt(REPOSITORY, base.layers[0].digest, gzip.compress(tar_bytes(DEBIAN))[:-40])
+        with pytest.raises(IntegrityError):
+            read_file_system(base, store, lambda layer: None)
+        store.close()

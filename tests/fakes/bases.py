@@ -16,14 +16,20 @@ from imagespec.oci import (
     OCI_CONFIG,
     OCI_LAYER_GZIP,
     Manifest,
+    Platform,
     canonical_json,
     digest_of,
 )
+from imagespec.registry import Registry
 from imagespec.tarball import FILE, FOLDER, LINK, TarEntry, tar_bytes
+from imagespec.values import replace
 from tests.fakes.images import body, described
 from tests.fakes.registry import FakeRegistry
 
 REPOSITORY = Repository("registry.test", "base")
+DOCKER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+LATEST = Reference(REPOSITORY, "latest")
 Content = tuple[TarEntry, bytes]
 
 
@@ -59,31 +65,46 @@ DEBIAN = [
 
 
 def image(
-    registry: FakeRegistry, *layers: list[Content], run_time: Mapping[str, Any] = {}, docker: bool = False
+    registry: Registry,
+    *layers: list[Content],
+    run_time: Mapping[str, Any] = {},
+    docker: bool = False,
+    reference: Reference = LATEST,
+    platform: str = "linux/amd64",
 ) -> Image:
+    """Write an image of these layers, in Docker's format if asked for, and return it."""
+    repository, runs_on = reference.repository, Platform.parse(platform)
     descriptors, diff_ids = [], []
     for entries in layers:
         data = tar_bytes(entries)
-        packed = gzip.compress(data)
-        media_type = "application/vnd.docker.image.rootfs.diff.tar.gzip" if docker else OCI_LAYER_GZIP
+        packed = gzip.compress(data, mtime=0)
+        media_type = DOCKER_GZIP if docker else OCI_LAYER_GZIP
         descriptors.append(described(packed, media_type))
         diff_ids.append(str(digest_of(data)))
-        registry.write_blob(REPOSITORY, descriptors[-1], body(packed))
+        registry.write_blob(repository, descriptors[-1], body(packed))
     config = {
-        "os": "linux",
-        "architecture": "amd64",
+        "os": runs_on.os,
+        "architecture": runs_on.architecture,
         "config": dict(run_time),
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
     }
     data = canonical_json(config)
-    described_config = described(data, OCI_CONFIG)
-    registry.write_blob(REPOSITORY, described_config, body(data))
+    described_config = described(data, DOCKER_CONFIG if docker else OCI_CONFIG)
+    registry.write_blob(repository, described_config, body(data))
     manifest = Manifest.image(config=described_config, layers=tuple(descriptors))
     if docker:
         value = manifest.value() | {"mediaType": DOCKER_MANIFEST}
         manifest = Manifest(DOCKER_MANIFEST, canonical_json(value))
-    registry.write_manifest(Reference(REPOSITORY, "latest"), manifest)
-    return Image(registry=registry, repository=REPOSITORY, manifest=manifest, config=config)
+    registry.write_manifest(reference, manifest)
+    return Image(registry=registry, repository=repository, manifest=manifest, config=config)
+
+
+def index_of(registry: Registry, reference: Reference, images: Mapping[str, Image]) -> None:
+    """Write an index of images by platform."""
+    listed = tuple(
+        replace(one.manifest.descriptor, platform=Platform.parse(platform)) for platform, one in images.items()
+    )
+    registry.write_manifest(reference, Manifest.index(listed))
 
 
 def files_of(tmp_path: Path, *layers: list[Content]) -> FileSystem:

@@ -40,7 +40,13 @@ def public_index() -> str:
 
 
 def make_wheel(
-    folder: Path, name: str, version: str = "1.0", *, requires: tuple[str, ...] = (), files: Mapping[str, str] = {}
+    folder: Path,
+    name: str,
+    version: str = "1.0",
+    *,
+    requires: tuple[str, ...] = (),
+    files: Mapping[str, str] = {},
+    is_deflated: bool = False,
 ) -> Path:
     """Write a pure wheel whose module says its name and version; ``files`` are added to it."""
     module = name.replace("-", "_")
@@ -55,7 +61,7 @@ def make_wheel(
     record = f"{info}/RECORD"
     lines = []
     wheel = folder / f"{module}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED if is_deflated else zipfile.ZIP_STORED) as archive:
         for path, text in contents.items():
             archive.writestr(path, text)
             digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()

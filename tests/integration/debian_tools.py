@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["Tool", "chromium", "skopeo"]
+__all__ = ["Tool", "buildah", "chromium", "containerd", "podman", "skopeo"]
 
 BED = Path(__file__).resolve().parents[2] / "testdata" / "testbed" / "bed.py"
 
@@ -23,10 +23,39 @@ class Tool:
     program: str
     env: dict[str, str]
 
+    def __call__(self, *words: str | Path, **env: str) -> str:
+        """Return what the program prints; it must succeed."""
+        done = subprocess.run(
+            [self.program, *map(str, words)],
+            env={**self.env, **env},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, f"{self.program} {words}: {done.stdout}\n{done.stderr}"
+        return done.stdout
+
 
 def skopeo() -> Tool:
     """Return skopeo; where it cannot be had the test is skipped, and fails in CI."""
     return _tool("skopeo", ("skopeo",), "usr/bin/skopeo")
+
+
+def buildah() -> Tool:
+    """Return Buildah; where it cannot be had the test is skipped, and fails in CI."""
+    return _tool("buildah", ("buildah",), "usr/bin/buildah")
+
+
+def podman(program: str = "podman") -> Tool:
+    """Return Podman, or a program that it needs; where it cannot be had the test is skipped, and fails in CI."""
+    places = {"podman": "usr/bin/podman", "runc": "usr/sbin/runc", "conmon": "usr/bin/conmon"}
+    return _tool("podman", (program,), places[program])
+
+
+def containerd(program: str = "containerd") -> Tool:
+    """Return containerd, or its client ``ctr``; where it cannot be had the test is skipped, and fails in CI."""
+    return _tool("containerd", (program,), f"usr/bin/{program}")
 
 
 def chromium() -> Tool:

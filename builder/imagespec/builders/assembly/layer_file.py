@@ -310,7 +310,7 @@ def _zstandard() -> Any:
             "compression: zstd needs the zstandard package",
             builder="daemonless",
             field="builder_options",
-            hint="pip install zstandard, or use compression='gzip'",
+            hint="pip install 'imagespec-builder[zstd]', or use compression='gzip'",
         ) from error
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from imagespec.names import Reference
-from tests.integration.daemonless.places import Place
 from tests.integration import debian_tools
+from tests.integration.daemonless.places import Place
 
 __all__ = ["Containers", "Found", "Tree", "containerd", "docker_tree", "skopeo_tree"]
 
@@ -81,16 +81,14 @@ def docker_tree(place: Place, reference: Reference, folder: Path) -> Tree:
 
 
 def skopeo_tree(reference: Reference, folder: Path) -> Tree:
-    """Return what the layers of a ``docker load`` archive hold that skopeo made, one over the other."""
-    skopeo, folder = debian_tools.skopeo(), Path(tempfile.mkdtemp(dir=folder))
+    """Return what the layers hold that skopeo copied and unpacked, one over the other."""
     # It takes no reference with a tag and a digest.
-    source, target = f"docker://{reference.repository}:{reference.tag}", folder / "skopeo.tar"
-    skopeo("copy", "--insecure-policy", "--src-tls-verify=false", source, f"docker-archive:{target}:x:y")
+    source, target = f"docker://{reference.repository}:{reference.tag}", Path(tempfile.mkdtemp(dir=folder))
+    words = ["--insecure-policy", "--src-tls-verify=false", "--dest-decompress"]
+    debian_tools.skopeo()("copy", *words, source, f"dir:{target}")
     tree: Tree = {}
-    with tarfile.open(target) as archive:
-        archive.extractall(folder / "skopeo", filter="data")
-    for layer in json.loads((folder / "skopeo" / "manifest.json").read_text())[0]["Layers"]:
-        tree.update(tar_tree(folder / "skopeo" / layer))
+    for layer in json.loads((target / "manifest.json").read_text())["layers"]:
+        tree.update(tar_tree(target / layer["digest"].partition(":")[2]))
     return tree
 
 
@@ -104,7 +102,7 @@ class Containers:
         """Return what Podman mounts."""
         podman, runc, conmon = map(debian_tools.podman, ("podman", "runc", "conmon"))
         store = [
-            *self._store(podman, "podman"),
+            *self._store("podman"),
             "--runtime",
             runc.program,
             "--conmon",

@@ -11,7 +11,16 @@ from functools import partial
 from typing import Protocol
 
 from imagespec.builders import Cancellation
-from imagespec.ensure import BuildRequest, BuildResult, Clock, Outcome, build_absent, reason_to_build, result_of
+from imagespec.ensure import (
+    BuildRequest,
+    BuildResult,
+    Clock,
+    Outcome,
+    build_absent,
+    reason_to_build,
+    result_of,
+    stood_in_for,
+)
 from imagespec.errors import Cancelled, EngineError, ImageSpecError
 from imagespec.events import Emit, Event, ImageChanged, ImageState, InImage
 from imagespec.fingerprint import environment_reference
@@ -22,6 +31,7 @@ from imagespec.registry import Resolver
 from imagespec.registry.copies import copy_image
 from imagespec.registry.many import LookUp, resolve_many
 from imagespec.snapshot import Files
+from imagespec.stand_ins import look_up_stand_ins
 from imagespec.values import dataclass
 
 __all__ = ["Ending", "Locks", "NoLocks", "ensure_all", "look_up_all"]
@@ -131,6 +141,7 @@ class _Run:
         self._found: dict[Reference, Descriptor] = {}
         self._looked_up: dict[Reference, float] = {}
         self._endings: dict[Reference, Ending] = {}
+        self._stood_in: set[Reference] = set()
         self._running: set[str] = set()
         self._kept: dict[str, Reference | None] = {}
         self._environments: dict[Reference, str] = {}
@@ -151,6 +162,34 @@ class _Run:
             self._ask([request for node in wave for request in node.requests])
             parents = {node.parent for node in wave if node.parent and self._must_build(node)}
             wave = [self._graph.nodes[key] for key in parents - asked]
+        self._ask_for_stand_ins()
+
+    def _ask_for_stand_ins(self) -> None:
+        """Ask for what is absent under its own name under the other one, where the requests say so, all together."""
+        missing = [one for node in self._graph.nodes.values() if node.is_wanted for one in self._missing(node)]
+        stand_ins = [one.stand_in for one in missing if one.stand_in is not None and not one.is_forced]
+        found = look_up_stand_ins(stand_ins, self._emit) if stand_ins else {}
+        # Children first: what one of them is to be built on must be of our own making.
+        for node in reversed(list(self._graph.nodes.values())) if found else ():
+            if any(self._is_needed(child) for child in self._graph.children(node.key)):
+                continue
+            for request in self._missing(node):
+                if request.reference in found:
+                    self._take_stand_in(request, found[request.reference])
+
+    def _take_stand_in(self, request: BuildRequest, answer: LookUp) -> None:
+        result = None
+        if answer.descriptor is not None:
+            other = answer.reference.with_digest(answer.descriptor.digest)
+            result = stood_in_for(request, other, (self._lookup_time(request),))
+            self._stood_in.add(request.reference)
+        self._end(Ending(request=request, result=result, error=answer.error))
+
+    def _is_needed(self, node: Node) -> bool:
+        """Return whether the node has to be built: it is wanted, or something is that is based on it."""
+        if not self._must_build(node):
+            return False
+        return node.is_wanted or any(self._is_needed(child) for child in self._graph.children(node.key))
 
     def _ask(self, requests: list[BuildRequest]) -> None:
         by_reference = {request.reference: request for request in requests}
@@ -174,8 +213,9 @@ class _Run:
         return [request for request in node.requests if request.reference not in self._endings]
 
     def _origin(self, node: Node) -> Reference | None:
-        """Return where the node's image stands already, or None."""
-        ended = (self._endings.get(request.reference) for request in node.requests)
+        """Return where the node's image stands already, or None; what another builder made is no origin."""
+        own = (request.reference for request in node.requests if request.reference not in self._stood_in)
+        ended = (self._endings.get(reference) for reference in own)
         return next((one.result.reference for one in ended if one and one.result), None)
 
     def _must_build(self, node: Node) -> bool:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,7 @@ from imagespec.registry.facts import facts_of
 from imagespec.registry.layout import LayoutRegistry
 from imagespec.settings import Settings
 from imagespec.spec import Declaration
+from imagespec.stand_in import StandIn
 from imagespec.target_lock import TargetLocks
 from imagespec.values import replace
 from imagespec.wheels.pins import LABEL_ENVIRONMENT, Pinned, pins_of
@@ -71,7 +73,19 @@ class Composition(Clients):
 
     def request(self, target: Target, *, builder: str = "", is_forced: bool = False) -> BuildRequest:
         """Return the request to have the target's image; nothing is looked up yet."""
-        return self._request(target.declaration, self.identify(target), builder, is_forced)
+        identity = self.identify(target)
+        request = self._request(target.declaration, identity, builder, is_forced)
+        return replace(request, stand_in=self.stand_in(target, identity))
+
+    def stand_in(self, target: Target, identity: Identity) -> StandIn | None:
+        """Return how to find the target's image under flytekit's own tag, None unless the settings ask for it."""
+        if not self.settings.reuses_flyte_tags:
+            return None
+        # Imported here: few ask for it, and everybody would pay for the import.
+        names = import_module("imagespec.flyte_names")
+        images = self.images_of(target.declaration, identity)
+        stand_in: StandIn = names.stand_in_of(target, identity, images, self.workspace)
+        return stand_in
 
     def _request(self, declaration: Declaration, identity: Identity, builder: str, is_forced: bool) -> BuildRequest:
         base = declaration.base_image

@@ -7,7 +7,14 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from imagespec.builders import Builder, BuildOptions
-from imagespec.errors import Cancelled, EngineError, ImageSpecError, IntegrityError, RegistryError
+from imagespec.errors import (
+    Cancelled,
+    EngineError,
+    ImageSpecError,
+    IntegrityError,
+    RegistryError,
+    WrongPlatform,
+)
 from imagespec.events import Emit
 from imagespec.fingerprint import Fingerprint
 from imagespec.names import Reference
@@ -15,9 +22,21 @@ from imagespec.oci import Descriptor
 from imagespec.plan import BuildPlan
 from imagespec.registry import Registry, Resolver
 from imagespec.snapshot import Files
+from imagespec.stand_in import StandIn
 from imagespec.values import dataclass, replace
 
-__all__ = ["BuildRequest", "BuildResult", "Clock", "Outcome", "build_absent", "ensure", "reason_to_build", "result_of"]
+__all__ = [
+    "BuildRequest",
+    "BuildResult",
+    "Clock",
+    "Outcome",
+    "build_absent",
+    "ensure",
+    "name_there",
+    "reason_to_build",
+    "result_of",
+    "stood_in_for",
+]
 
 _TAG_SHOWN: Final = 11
 
@@ -40,7 +59,8 @@ class BuildRequest:
     ``parent`` is the request for the image that the plan is based on, when that is an ImageSpec too. ``registry`` is
     None for an image that is kept on this machine, which ``is_local`` says too: it cannot be copied to another name.
     ``why`` says in one line what makes the image another one than the last, and is asked only when it is built;
-    ``usage`` tells people how to use an image that no registry and no engine has.
+    ``usage`` tells people how to use an image that no registry and no engine has. ``stand_in`` is asked for when the
+    image is absent, and serves in its place, but never as what another image is based on.
     """
 
     plan: BuildPlan
@@ -55,6 +75,7 @@ class BuildRequest:
     is_local: bool = False
     why: Callable[[], str] = str
     usage: str = ""
+    stand_in: StandIn | None = None
 
     @property
     def label(self) -> str:
@@ -93,6 +114,9 @@ def ensure(request: BuildRequest, files: Files, *, emit: Emit, clock: Clock) -> 
     lookup = ("look up", clock() - started)
     if found is not None and not request.is_forced:
         return result_of(request, found, Outcome.REUSED, "it exists", (lookup,))
+    other = None if request.is_forced else _stand_in(request, emit)
+    if other is not None:
+        return stood_in_for(request, other, (lookup,))
     reason = reason_to_build(request, exists=found is not None)
     request.builder.check(request.plan)
     base = None
@@ -100,6 +124,38 @@ def ensure(request: BuildRequest, files: Files, *, emit: Emit, clock: Clock) -> 
         # A forced child does not force its parents (they have identities of their own).
         base = ensure(request.parent, files, emit=emit, clock=clock).reference
     return build_absent(request, files, base=base, reason=reason, spent=(lookup,), emit=emit, clock=clock)
+
+
+def _stand_in(request: BuildRequest, emit: Emit) -> Reference | None:
+    stand_in = request.stand_in
+    other = stand_in.name(emit) if stand_in is not None else None
+    if stand_in is None or other is None:
+        return None
+    try:
+        found = stand_in.images.resolve(other, stand_in.platforms)
+    except WrongPlatform:
+        return None
+    return other.with_digest(found.digest) if found is not None else None
+
+
+def stood_in_for(request: BuildRequest, other: Reference, timings: tuple[tuple[str, float], ...]) -> BuildResult:
+    """Return the result for a request in whose place ``other`` (tag and digest), made by flytekit, is used."""
+    return BuildResult(
+        reference=other,
+        fingerprint=request.fingerprint,
+        outcome=Outcome.REUSED,
+        reason="it exists under flytekit's own tag",
+        builder=request.builder.name,
+        timings=timings,
+    )
+
+
+def name_there(request: BuildRequest, result: BuildResult) -> str:
+    """Return the name, without a digest, under which the request's image stands: its own, or that of a stand-in."""
+    if result.reference.tag in (None, request.reference.tag):
+        return request.name
+    other = result.reference.with_tag(result.reference.tag or "")
+    return other.familiar if request.is_local else str(other)
 
 
 def reason_to_build(request: BuildRequest, *, exists: bool) -> str:

@@ -3,7 +3,8 @@
     ImageSpecError                      .hint  .exit_code  .transient
     ├─ SpecError (ValueError)           2   .path, for example "packages[3]"
     │    ├─ InvalidReference
-    │    └─ Unsupported                     .builder .field
+    │    ├─ Unsupported                     .builder .field
+    │    └─ NoFlyteTag
     ├─ InputError                       2   .path
     │    ├─ InputMissing
     │    ├─ InputOutsideRoot
@@ -47,6 +48,7 @@ __all__ = [
     "InputOutsideRoot",
     "IntegrityError",
     "InvalidReference",
+    "NoFlyteTag",
     "ProtocolViolation",
     "RegistryError",
     "RegistryUnreachable",
@@ -93,6 +95,10 @@ class Unsupported(SpecError):
         super().__init__(message, path=field, hint=hint)
         self.builder = builder
         self.field = field
+
+
+class NoFlyteTag(SpecError):
+    """flytekit's own tag of the spec depends on luck, or does not see what the image holds; ``path`` is the field."""
 
 
 class InputError(ImageSpecError):

@@ -50,13 +50,30 @@ class ImageSpec(Declaration):
         None means that it cannot be told, as Flyte's callers expect; ``imagespec exists`` says why.
         """
         settings = Settings.load()
-        identity = self._identity(settings)
+        workspace = workspace_of(settings, os.getcwd())
+        identity = identify(Target(declaration=self), workspace)
         # Whoever asks for a tag alone does not wait for the registry clients to be imported.
         clients: Clients = import_module("imagespec.clients").Clients(settings, os.getcwd())
         try:
-            return clients.images_of(self, identity).resolve(identity.reference) is not None
+            images = clients.images_of(self, identity)
+            if images.resolve(identity.reference) is not None:
+                return True
+            if not settings.reuses_flyte_tags:
+                return False
+            names = import_module("imagespec.flyte_names")
+            found: bool = names.stands_in(Target(declaration=self), identity, images, workspace)
+            return found
         except ImageSpecError:
             return None
+
+    def flyte_tag(self) -> str:
+        """Return the tag that flytekit 1.16 gives this spec, as it is declared.
+
+        Raise NoFlyteTag, naming the field, where flytekit's answer is luck, and InputError for a file.
+        """
+        workspace = workspace_of(Settings.load(), os.getcwd())
+        tag: str = import_module("imagespec.flyte_names").flyte_tag_of(self, workspace)
+        return tag
 
     def is_container(self) -> bool:
         """Return whether this process runs in this spec's image; True outside of any image of ours, as Flyte has it."""
@@ -84,6 +101,5 @@ class ImageSpec(Declaration):
         python_version = f"{sys.version_info.major}.{sys.version_info.minor}"
         return cls(packages=packages, python_version=python_version, **keywords)
 
-    def _identity(self, settings: Settings | None = None) -> Identity:
-        settings = settings or Settings.load()
-        return identify(Target(declaration=self), workspace_of(settings, os.getcwd()))
+    def _identity(self) -> Identity:
+        return identify(Target(declaration=self), workspace_of(Settings.load(), os.getcwd()))

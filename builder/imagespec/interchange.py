@@ -11,13 +11,13 @@ from imagespec.spec import Declaration
 __all__ = ["declaration_from", "plain_from"]
 
 _BASE = "base_image"
-_BESIDE = ("is_forced", "folder", "image_id")
+_BESIDE = ("is_forced", "folder", "image_id", "added_packages", "written")
 
 
 def plain_from(declaration: Declaration) -> dict[str, Any]:
     """Return the declaration as what JSON can hold; ``declaration_from`` gives an equal one back."""
     fields = {name: _plain(value) for name, value in declaration.declared().items()}
-    return {"fields": fields, **{name: getattr(declaration, name) for name in _BESIDE}}
+    return {"fields": fields, **{name: _plain(getattr(declaration, name)) for name in _BESIDE}}
 
 
 def declaration_from(value: Mapping[str, Any]) -> Declaration:
@@ -25,7 +25,8 @@ def declaration_from(value: Mapping[str, Any]) -> Declaration:
     fields = dict(value["fields"])
     if isinstance(fields.get(_BASE), Mapping):
         fields[_BASE] = declaration_from(fields[_BASE])
-    return Declaration(**fields, **{name: value[name] for name in _BESIDE})
+    beside = {name: value[name] for name in _BESIDE}
+    return Declaration(**fields, **{**beside, "added_packages": tuple(beside["added_packages"])})
 
 
 def _plain(value: object) -> object:

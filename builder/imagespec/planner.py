@@ -298,7 +298,7 @@ def _environment(
 def _packages(
     declaration: Declaration, snapshot: Snapshot, what: WhatToBuild, parent: Parent | None
 ) -> PythonPackages | None:
-    listed, required = tuple(declaration.packages or ()), snapshot.requirements
+    listed, required = (*(declaration.packages or ()), *declaration.added_packages), snapshot.requirements
     if not listed and required is None:
         _selected("extras", what.extras, None)
         _selected("groups", what.groups, None)

@@ -7,12 +7,13 @@ The files are those of the nearest folder, from the current one upwards, that ha
     exclude                    files that a folder or a glob does not mean, as in a .gitignore (list)
     ignore                     which of gitignore, tracked, dockerignore, standard leave files out (list)
     stat_cache                 whether digests of unchanged files are remembered (true, false)
+    reuse_flyte_tags           whether an absent image is looked up under flytekit's own tag too (true, false)
     [registries."host:port"]   insecure (true, false), ca, mirrors (list), rewrite, concurrency
 
 Environment: IMAGESPEC_STORE, IMAGESPEC_CACHE, IMAGESPEC_CA_BUNDLE, IMAGESPEC_BUILDER, IMAGESPEC_MIRRORS
 (``docker.io=127.0.0.1:5000,…``), IMAGESPEC_REWRITE (the same form), IMAGESPEC_INSECURE (hosts, with commas),
 IMAGESPEC_CONCURRENCY, IMAGESPEC_PYTHON_MIRROR, IMAGESPEC_EXCLUDE,
-IMAGESPEC_IGNORE, IMAGESPEC_STAT_CACHE; beside them SSL_CERT_FILE,
+IMAGESPEC_IGNORE, IMAGESPEC_STAT_CACHE, IMAGESPEC_REUSE_FLYTE_TAGS; beside them SSL_CERT_FILE,
 REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, DOCKER_CONFIG, DOCKER_HOST,
 REGISTRY_AUTH_FILE, SSH_AUTH_SOCK, XDG_*, NO_COLOR, CI and GITHUB_STEP_SUMMARY.
 """
@@ -35,7 +36,7 @@ from imagespec.values import dataclass, field, fields, replace
 __all__ = ["Settings"]
 
 _TEXTS: Final = ("store_dir", "cache_dir", "ca_bundle", "docker_host", "builder", "python_mirror")
-_KEYS: Final = (*_TEXTS, "exclude", "ignore", "stat_cache", "registries")
+_KEYS: Final = (*_TEXTS, "exclude", "ignore", "stat_cache", "reuse_flyte_tags", "registries")
 _REGISTRY_KEYS: Final = ("insecure", "ca", "mirrors", "rewrite", "concurrency")
 _CA_VARIABLES: Final = ("IMAGESPEC_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _MAX_CONCURRENCY: Final = 256
@@ -70,6 +71,7 @@ class Settings:
     exclude: tuple[str, ...] = ()
     ignore: IgnoreRules = DEFAULT_IGNORE
     uses_stat_cache: bool = True
+    reuses_flyte_tags: bool = False
     image_id: str = ""
     import_limit_s: float = _IMPORT_LIMIT_S
     step_summary: Path | None = None
@@ -102,7 +104,8 @@ class Settings:
             ssh_agent=environ.get("SSH_AUTH_SOCK", ""),
             exclude=_exclude(environ, table),
             ignore=_ignore(environ, table),
-            uses_stat_cache=_stat_cache(environ, table),
+            uses_stat_cache=_switch(environ, "IMAGESPEC_STAT_CACHE", table, "stat_cache", default=True),
+            reuses_flyte_tags=_switch(environ, "IMAGESPEC_REUSE_FLYTE_TAGS", table, "reuse_flyte_tags", default=False),
             image_id=environ.get("_F_IMG_ID", ""),
             import_limit_s=_seconds(environ, "IMAGESPEC_IMPORT_LIMIT", _IMPORT_LIMIT_S),
             pushes_for_flyte=environ.get("FLYTE_PUSH_IMAGE_SPEC", "true").lower() in ("true", "1"),
@@ -221,12 +224,12 @@ def _ignore(environ: Mapping[str, str], table: _Table) -> IgnoreRules:
     return IgnoreRules(**{rule: rule in listed for rule in rules})
 
 
-def _stat_cache(environ: Mapping[str, str], table: _Table) -> bool:
-    if text := environ.get("IMAGESPEC_STAT_CACHE"):
+def _switch(environ: Mapping[str, str], variable: str, table: _Table, key: str, *, default: bool) -> bool:
+    if text := environ.get(variable):
         return text.lower() not in ("0", "false", "no", "off")
-    value = table.values.get("stat_cache", True)
+    value = table.values.get(key, default)
     if not isinstance(value, bool):
-        raise SettingsError(f"{table.origin['stat_cache']}: stat_cache is not true or false", variable="stat_cache")
+        raise SettingsError(f"{table.origin[key]}: {key} is not true or false", variable=key)
     return value
 
 

@@ -79,6 +79,11 @@ class Declaration:
     folder: str | None = field(default=None, kw_only=True, compare=False, repr=False)
     # The id that the image's own processes know this spec by, where another library defines it (flytekit's).
     image_id: str = field(default="", kw_only=True, compare=False, repr=False)
+    # Python packages that an adapter adds to what the user listed (flytekit itself): built, and in the tag.
+    added_packages: tuple[str, ...] = field(default=(), kw_only=True, compare=False, repr=False)
+    # Values as the user wrote them, where checking made another text of them; None where what was written has no
+    # order (a set), or was of a kind that is not kept. Only flytekit's own tag depends on it.
+    written: Mapping[str, Any] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
 
     def __new__(cls, *args: object, **keywords: object) -> Self:
         """Return an unfilled instance; raise SpecError for a keyword that is not a field, with the nearest one."""
@@ -90,8 +95,16 @@ class Declaration:
         return object.__new__(cls)
 
     def __post_init__(self) -> None:
+        written = dict(self.written)
         for name, check in _CHECKS.items():
-            object.__setattr__(self, name, check(name, getattr(self, name)))
+            given = getattr(self, name)
+            checked = check(name, given)
+            object.__setattr__(self, name, checked)
+            if _is_lost(given):
+                written[name] = None
+            elif name in _NORMALISED and name not in written and given != checked:
+                written[name] = tuple(given) if isinstance(given, list) else given
+        object.__setattr__(self, "written", plain_data.FrozenDict(written))
         if self.source_root is not None and self.source_copy_mode is None:
             # Flyte's rule: a source root alone means that the loaded modules are copied.
             object.__setattr__(self, "source_copy_mode", CopyFileDetection.LOADED_MODULES)
@@ -103,7 +116,8 @@ class Declaration:
 
     def replaced(self, **changes: Any) -> Self:
         """Return a copy with these fields changed; whether it is forced and its folder stay as they are."""
-        return replace(self, **changes)
+        kept = {name: value for name, value in self.written.items() if name not in changes}
+        return replace(self, **{"written": kept, **changes})
 
     def with_code(self, root: str | None, *, is_sent_beside: bool) -> Self:
         """Return the spec with the code that goes into its image, by Flyte's rule; ``root`` is the project's folder.
@@ -149,11 +163,29 @@ class Declaration:
 
     def _extended(self, name: str, more: str | Iterable[str]) -> Self:
         added = (more,) if isinstance(more, str) else tuple(more)
-        return self.replaced(**{name: (*(getattr(self, name) or ()), *added)})
+        before = self.written.get(name) or getattr(self, name) or ()
+        changes: dict[str, Any] = {name: (*before, *added)}
+        if name in self.written and self.written[name] is None:
+            changes["written"] = self.written
+        return self.replaced(**changes)
 
 
 FIELD_NAMES: Final = tuple(one.name for one in values.fields(Declaration) if not one.kw_only)
 _ACCEPTED: Final = frozenset(one.name for one in values.fields(Declaration))
+# Fields whose checks may return another text than they are given, and that flytekit's tag is made of.
+_NORMALISED: Final = ("packages", "base_image", "platform")
+
+
+def _is_lost(value: object) -> bool:
+    """Return whether a checked value does not tell what was written: in which order, or of which kind."""
+    if isinstance(value, Mapping):
+        return any(map(_holds_tuple, value.values()))
+    return isinstance(value, (set, frozenset)) or hasattr(value, "__fspath__")
+
+
+def _holds_tuple(value: object) -> bool:
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return isinstance(value, tuple) or any(map(_holds_tuple, inner))
 
 
 def _optional(check: Any) -> Any:

@@ -67,13 +67,17 @@ class Workspace:
 
         Raise InputMissing, InputOutsideRoot, InputChanged or InputError for a file, SpecError for what a file says.
         """
-        folder = os.path.join(self._cwd, declaration.folder or "")
+        folder = self.folder_of(declaration)
         trees = [*self._source_trees(declaration, folder, modules), *self._copied_trees(declaration, folder)]
         return Snapshot(
             trees=tuple(trees),
             requirements=self._requirements(declaration, folder),
             base_digest=layouts.digest_of_base(declaration.base_image, folder),
         )
+
+    def folder_of(self, declaration: Declaration) -> str:
+        """Return the absolute path of the folder that the declaration's paths start at."""
+        return os.path.join(self._cwd, declaration.folder or "")
 
     def open(self, digest: Digest) -> BinaryIO:
         """Return the content behind a digest of a snapshot; raise KeyError for one that was never given out.

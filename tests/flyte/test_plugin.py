@@ -66,7 +66,7 @@ def test_flytekit_is_added_where_it_is_missing_and_is_part_of_the_tag(flyte: Com
         from imagespec.workspace import Workspace
         def packages(**fields):
             target = target_of(ImageSpec(**fields), Workspace(cwd=os.getcwd()))
-            return list(target.declaration.packages or ())
+            return [*(target.declaration.packages or ()), *target.declaration.added_packages]
         import flytekit
         asked = [{}, {"packages": ["Flytekit~=1.2"]}, {"packages": ["flytekitplugins-x"]}]
         asked += [{"requirements": "with.txt"}, {"requirements": "without.txt"}, {"base_image": ImageSpec()}]
@@ -223,3 +223,25 @@ def test_every_launcher_asks_for_the_same_images(flyte: Commands, door: Door, tm
     assert asked("build --fast", "build", "--fast", "shop/flow.py", "flow") == fast
     named = flyte.imagespec("tag", "shop/flow.py:image", "--short", cwd=package.parent).strip()
     assert {request.rpartition("/")[2] for request in fast} == {named}
+
+
+def test_an_image_that_flytekit_made_is_used_where_the_setting_asks_for_it(flyte: Commands, tmp_path: Path) -> None:
+    declared = f"name='moved', registry='{flyte.registry}', python_version='3.11'"
+    asked = f"get_registerable_container_image(ImageSpec({declared}), ImageConfig())"
+    theirs: str = say(flyte, tmp_path, f"ImageSpec({declared}, builder='default').image_name()")
+    ours: str = say(flyte, tmp_path, f"ImageSpec({declared}).image_name()")
+    (tmp_path / "images.py").write_text(f"from flytekit import ImageSpec\nimage = ImageSpec({declared})\n")
+    assert flyte.imagespec("tag", "--flyte", "images.py:image", cwd=tmp_path).strip() == theirs
+
+    (tmp_path / "seed.yaml").write_text("name: seed\npython_version: '3.11'\n")
+    seed = flyte.imagespec("build", "seed.yaml", "--registry", flyte.registry, cwd=tmp_path).strip()
+    for arguments in (("pull", "--quiet", seed), ("tag", seed, theirs), ("push", "--quiet", theirs)):
+        flyte.docker(*arguments)
+
+    reuse = {"IMAGESPEC_REUSE_FLYTE_TAGS": "1"}
+    assert say(flyte, tmp_path, asked, **reuse) == theirs
+    assert "absent" in flyte.imagespec("exists", ours, cwd=tmp_path, expect=1), "nothing was built"
+    child = f"ImageSpec(name='child', registry='{flyte.registry}', base_image=ImageSpec({declared}), env={{'A': 'b'}})"
+    named = say(flyte, tmp_path, f"get_registerable_container_image({child}, ImageConfig())", **reuse)
+    assert "/child:x1-" in named
+    assert "present" in flyte.imagespec("exists", ours, cwd=tmp_path), "a child is built on an image of our own"

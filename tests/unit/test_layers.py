@@ -17,19 +17,20 @@ ROWS: tuple[str, ...] = (
     "names",
     "oci plain_data fields spec",
     "snapshot plan builder_options planner environment_file poetry_lock project_file schema interchange requirements "
-    "locks closure gitignore dockerignore git_index data_file pruning",
+    "locks closure gitignore dockerignore git_index data_file pruning flyte_ignore flyte_tag",
     "dockerfile tarball deflate wheels wheels.*",
     "fingerprint record",
     "registry registry.api registry.hosts registry.answers registry.auth registry.referrers registry.wire "
     "builders builders.recorded builders.wrapped builders.commands builders.progress",
-    "ensure graph validator",
+    "stand_in ensure graph validator",
     "content layouts links stat_cache trees walk work_tree workspace target_lock resources sightings revisions batch "
+    "stand_ins flyte_disk "
     "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http "
     "registry.copies registry.layers registry.layout registry.many registry.mirrors registry.tokens registry.transport "
     "registry.facts ledger builders.instances builders.cache_export builders.host_uv "
     "builders.auto builders.buildkit builders.noop builders.staging builders.uv_binary builders.daemonless "
     "builders.assembly builders.assembly.*",
-    "settings identity clients compose doctor report report.* push_sizes",
+    "settings identity flyte_names clients compose doctor report report.* push_sizes",
     "image_spec targets folders importing discovery hiding_places "
     "task task.* flyte flyte.* __main__ __init__ cli cli.*",
 )

@@ -186,14 +186,17 @@ def test_other_variables(tmp_path: Path) -> None:
 
 
 def test_the_rules_that_leave_files_out_are_chosen(tmp_path: Path) -> None:
-    (tmp_path / "imagespec.toml").write_text('ignore = ["dockerignore"]\nstat_cache = false\n')
+    (tmp_path / "imagespec.toml").write_text('ignore = ["dockerignore"]\nstat_cache = false\nreuse_flyte_tags = true\n')
     of_file = Settings.load({"HOME": "/h"}, tmp_path)
     assert of_file.ignore == IgnoreRules(gitignore=False, tracked=False, standard=False)
     assert not of_file.uses_stat_cache
+    assert of_file.reuses_flyte_tags
     changed = {"HOME": "/h", "IMAGESPEC_IGNORE": "gitignore, standard", "IMAGESPEC_STAT_CACHE": "1"}
+    changed["IMAGESPEC_REUSE_FLYTE_TAGS"] = "0"
     of_environment = Settings.load(changed, tmp_path)
     assert of_environment.ignore == IgnoreRules(tracked=False, dockerignore=False)
     assert of_environment.uses_stat_cache
+    assert not of_environment.reuses_flyte_tags
     with pytest.raises(SettingsError, match="IMAGESPEC_IGNORE: gitignor is not a setting") as caught:
         Settings.load({"HOME": "/h", "IMAGESPEC_IGNORE": "gitignor"}, tmp_path)
     assert caught.value.hint == "did you mean gitignore?"

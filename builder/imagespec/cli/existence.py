@@ -8,9 +8,12 @@ from pathlib import Path
 from imagespec import targets
 from imagespec.cli.session import loaded
 from imagespec.compose import Composition
+from imagespec.events import Emit
 from imagespec.names import Reference
 from imagespec.registry import Resolver
 from imagespec.registry.many import LookUp, resolve_many
+from imagespec.stand_in import StandIn
+from imagespec.stand_ins import look_up_stand_ins
 from imagespec.values import dataclass
 
 __all__ = ["look_ups"]
@@ -20,10 +23,24 @@ __all__ = ["look_ups"]
 class _Asked:
     name: str
     reference: Reference
+    stand_in: StandIn | None = None
 
 
-def look_ups(composition: Composition, names: tuple[str, ...], registry: str) -> Iterator[tuple[str, LookUp]]:
-    """Yield each image's name as the user knows it, and what was found."""
+def look_ups(
+    composition: Composition, names: tuple[str, ...], registry: str, emit: Emit
+) -> Iterator[tuple[str, LookUp]]:
+    """Yield each image's name as the user knows it, and what was found: of a stand-in, with its reference."""
+    answers = _answers(composition, names, registry)
+    if not composition.settings.reuses_flyte_tags:
+        yield from ((one.name, answer) for one, answer in answers)
+        return
+    listed = list(answers)
+    absent = (one.stand_in for one, answer in listed if answer == LookUp(reference=one.reference))
+    found = look_up_stand_ins([stand_in for stand_in in absent if stand_in is not None], emit)
+    yield from ((one.name, found.get(one.reference, answer)) for one, answer in listed)
+
+
+def _answers(composition: Composition, names: tuple[str, ...], registry: str) -> Iterator[tuple[_Asked, LookUp]]:
     resolvers: dict[int, Resolver] = {}
     asked: list[tuple[int, _Asked]] = []
     for resolver, one in _asked(composition, names, registry):
@@ -42,7 +59,7 @@ def look_ups(composition: Composition, names: tuple[str, ...], registry: str) ->
         while (key, one.reference) not in found:
             answer = next(streams[key])
             found[key, answer.reference] = answer
-        yield one.name, found[key, one.reference]
+        yield one, found[key, one.reference]
 
 
 def _asked(composition: Composition, names: tuple[str, ...], registry: str) -> Iterator[tuple[Resolver, _Asked]]:
@@ -55,4 +72,5 @@ def _asked(composition: Composition, names: tuple[str, ...], registry: str) -> I
         for found in loaded((name,), registry):
             identity = composition.identify(found)
             images = composition.images_of(found.declaration, identity)
-            yield images, _Asked(name=identity.name, reference=identity.reference)
+            stand_in = composition.stand_in(found, identity)
+            yield images, _Asked(name=identity.name, reference=identity.reference, stand_in=stand_in)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final
 
 import click
@@ -24,6 +25,8 @@ from imagespec.record import record_of
 from imagespec.registry.many import LookUp, resolve_many
 from imagespec.report import PlainReport
 from imagespec.settings import Settings
+from imagespec.stand_ins import look_up_stand_ins
+from imagespec.values import replace
 
 __all__ = ["dockerfile", "exists", "plan", "tag"]
 
@@ -82,13 +85,17 @@ def plan(
 @options.target
 @options.registry
 @click.option("--short", is_flag=True, help="Only the tag, without registry and name.")
+@click.option("--flyte", is_flag=True, help="The tag that flytekit 1.16 gives the same spec, where it can be told.")
 @options.no_stat_cache
 @options.format
-def tag(target: tuple[str, ...], registry: str, short: bool, no_stat_cache: bool, form: str) -> None:
+def tag(target: tuple[str, ...], registry: str, short: bool, flyte: bool, no_stat_cache: bool, form: str) -> None:
     """Print the image's name and tag. Nobody is asked: it follows from the spec and the files it names."""
     composition = composed(Settings.load(), PlainReport(sys.stderr), no_stat_cache)
     for found in loaded(target, registry):
         identity = composition.identify(found)
+        if flyte:
+            names = import_module("imagespec.flyte_names")
+            identity = replace(identity, reference=names.flyte_reference(found, identity, composition.workspace))
         if form == "json":
             click.echo(json.dumps({"origin": found.origin, "image": identity.name, "tag": identity.reference.tag}))
         else:
@@ -105,11 +112,14 @@ def exists(target: tuple[str, ...], registry: str, no_stat_cache: bool, form: st
 
     A target may also be an image reference, such as ghcr.io/team/etl:v1.
     """
-    composition = composed(Settings.load(), PlainReport(sys.stderr), no_stat_cache)
+    report = PlainReport(sys.stderr)
+    composition = composed(Settings.load(), report, no_stat_cache)
     worst = 0
     told: set[int] = set()
-    for name, look in look_ups(composition, target, registry):
+    for name, look in look_ups(composition, target, registry, report):
         state, detail, code = _answer(look)
+        if look.descriptor is not None and look.reference.tag not in (None, name.rpartition(":")[2].partition("@")[0]):
+            detail = f"as flytekit's {look.reference}"
         worst = max(worst, code)
         if form == "json":
             click.echo(json.dumps({"image": name, "state": state, "detail": detail}))
@@ -133,11 +143,15 @@ def dockerfile(target: tuple[str, ...], no_stat_cache: bool) -> None:
 
 def _plan_record(composition: Composition, target: Target, builder: str, offline: bool) -> dict[str, Any]:
     identity = composition.identify(target)
-    made = composition.request(target, builder=builder).builder
+    request = composition.request(target, builder=builder)
+    made = request.builder
     state, detail = "unasked", ""
     if not offline:
         (look,) = resolve_many(composition.images_of(target.declaration, identity), [identity.reference])
         state, detail, _ = _answer(look)
+        if state == "absent" and request.stand_in is not None:
+            other = look_up_stand_ins([request.stand_in], PlainReport(sys.stderr)).get(identity.reference)
+            state, detail = _stood_in(other) if other is not None else (state, detail)
     problem = _problem(lambda: made.check(identity.plan))
     return {
         "origin": target.origin,
@@ -153,6 +167,11 @@ def _plan_record(composition: Composition, target: Target, builder: str, offline
         "parts": {name: str(digest) for name, digest in identity.fingerprint.parts},
         "record": record_of(identity.plan),
     }
+
+
+def _stood_in(look: LookUp) -> tuple[str, str]:
+    state, detail, _ = _answer(look)
+    return state, detail or f"as flytekit's {look.reference}"
 
 
 def _base_text(identity: Identity) -> str:

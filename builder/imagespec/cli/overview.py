@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -15,7 +16,9 @@ from imagespec.identity import Target
 from imagespec.names import Reference
 from imagespec.plan import CopyFiles
 from imagespec.registry.many import LookUp
+from imagespec.report import PlainReport
 from imagespec.report.diagram import DiagramNode, mermaid, svg
+from imagespec.stand_ins import look_up_stand_ins
 from imagespec.values import replace
 
 __all__ = ["drawing", "notes", "overview", "table"]
@@ -46,6 +49,7 @@ def overview(
     if not offline:
         for answer, request in _answers(list(requests.values())):
             rows[request.name].update(_answer(answer, request))
+        _with_stand_ins(rows, requests)
         _with_sizes(rows, requests)
     return list(rows.values())
 
@@ -83,6 +87,23 @@ def _answer(answer: LookUp, request: BuildRequest) -> dict[str, str]:
     if answer.descriptor is None:
         return {"state": "absent", "reason": request.why() or "it does not exist"}
     return {"state": "present", "reason": "it exists"}
+
+
+def _with_stand_ins(rows: Mapping[str, dict[str, Any]], requests: Mapping[str, BuildRequest]) -> None:
+    """Note what stands under flytekit's own tag, where the settings ask for that; not what others are built on."""
+    absent = [one for name, one in requests.items() if rows[name]["state"] == "absent"]
+    stand_ins = [one.stand_in for one in absent if one.stand_in is not None]
+    found = look_up_stand_ins(stand_ins, PlainReport(sys.stderr)) if stand_ins else {}
+    for request in reversed(absent) if found else ():
+        answer = found.get(request.reference)
+        is_built_on = any(
+            rows[one.name]["state"] == "absent" for one in absent if one.parent and one.parent.name == request.name
+        )
+        if answer is None or is_built_on:
+            continue
+        rows[request.name].update(_answer(answer, request))
+        if answer.error is None:
+            rows[request.name]["reason"] = f"it exists as flytekit's {answer.reference}"
 
 
 def _with_sizes(rows: Mapping[str, dict[str, Any]], requests: Mapping[str, BuildRequest]) -> None:

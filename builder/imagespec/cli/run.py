@@ -32,6 +32,7 @@ from imagespec.report.recorder import Recorder
 from imagespec.report.run_record import run_record
 from imagespec.resources import default_jobs
 from imagespec.settings import Settings
+from imagespec.stand_ins import look_up_stand_ins
 from imagespec.values import dataclass, replace
 
 __all__ = ["Run", "Wishes"]
@@ -118,9 +119,12 @@ class Run:
 
     def look(self) -> list[LookUp]:
         """Return the answer for each request, in the order of the targets; nothing is built."""
-        with self._composed() as (composition, _):
+        with self._composed() as (composition, emit):
             requests = list(self._requests(composition))
             answers = {answer.reference: answer for answer in look_up_all(requests)}
+            absent = (one for one in requests if answers[one.reference] == LookUp(reference=one.reference))
+            stand_ins = [one.stand_in for one in absent if one.stand_in is not None]
+            answers |= look_up_stand_ins(stand_ins, emit)
             return [answers[request.reference] for request in requests]
 
     @contextmanager

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from imagespec.batch import Ending
 from imagespec.cli.session import say
-from imagespec.ensure import BuildResult, Outcome
+from imagespec.ensure import BuildResult, Outcome, name_there
 from imagespec.events import ImageState
 from imagespec.report import error_lines
 
@@ -83,7 +83,9 @@ def result_line(origin: str, ending: Ending, form: str) -> str:
     if ending.result is None:
         return ""
     # The digest of a local image is no part of a name that engines know it by.
-    return str(ending.result.reference) if ending.request.registry is not None else ending.request.name
+    if ending.request.registry is None:
+        return name_there(ending.request, ending.result)
+    return str(ending.result.reference)
 
 
 def record(origin: str, ending: Ending) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def record(origin: str, ending: Ending) -> dict[str, Any]:
     value: dict[str, Any] = {
         "origin": origin,
         "image": str(result.reference) if result else request.name,
-        "tag": request.reference.tag,
+        "tag": result.reference.tag if result else request.reference.tag,
         "digest": str(result.reference.digest) if result else None,
         "outcome": ending.state.value,
         "reason": ending.detail,

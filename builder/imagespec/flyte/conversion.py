@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from typing import Any, Final
 
@@ -43,12 +42,9 @@ def _declaration(spec: Any) -> Declaration:
             field=unknown[0],
             hint="upgrade imagespec-builder, or name another builder",
         )
-    root = given["source_root"]
-    if root is not None:
-        given["source_root"] = os.fspath(root)
-        if "source_copy_mode" not in given:
-            # Releases before 1.14 copy the whole of it.
-            given["source_copy_mode"] = CopyFileDetection.ALL
+    if given["source_root"] is not None and "source_copy_mode" not in given:
+        # Releases before 1.14 copy the whole of it.
+        given["source_copy_mode"] = CopyFileDetection.ALL
     given["builder"] = None
     return Declaration(
         **given,
@@ -65,7 +61,7 @@ def _with_flytekit(declaration: Declaration, workspace: Workspace) -> Declaratio
         return declaration.replaced(base_image=base)
     if _installs_flytekit(declaration, workspace):
         return declaration
-    return declaration.with_packages(_requirement())
+    return declaration.replaced(added_packages=(_requirement(),))
 
 
 def _installs_flytekit(declaration: Declaration, workspace: Workspace) -> bool:

@@ -40,11 +40,19 @@ class Image:
     is_there: bool | None = None
     error: ImageSpecError | None = None
     is_forced: bool = False
+    stand_in: Reference | None = None
 
     @property
     def name(self) -> str:
-        """The image's full name, with its tag."""
-        return self.identity.name
+        """The image's full name, with its tag: flytekit's own where an image under that is used instead."""
+        if self.stand_in is None:
+            return self.identity.name
+        return self.stand_in.familiar if self.identity.is_local else str(self.stand_in)
+
+    def stands_under(self, reference: Reference) -> None:
+        """Note that the image is there, under its own tag or another one."""
+        tag = reference.tag or ""
+        self.stand_in = reference.with_tag(tag) if tag != self.identity.reference.tag else None
 
     @property
     def must_build(self) -> bool:
@@ -127,7 +135,8 @@ class Images:
 
     def _look_up(self, images: Iterable[Image]) -> None:
         by_resolver: dict[int, tuple[Resolver, dict[Reference, list[Image]]]] = {}
-        for image in images:
+        asked = list(images)
+        for image in asked:
             resolver = self._where(image)
             _, wanted = by_resolver.setdefault(id(resolver), (resolver, {}))
             wanted.setdefault(image.identity.reference, []).append(image)
@@ -136,6 +145,25 @@ class Images:
                 for image in wanted[answer.reference]:
                     image.error = answer.error
                     image.is_there = None if answer.error else answer.descriptor is not None
+        if self.settings.reuses_flyte_tags:
+            self._look_up_stand_ins(asked)
+
+    def _look_up_stand_ins(self, images: Iterable[Image]) -> None:
+        absent: dict[Reference, list[Image]] = {}
+        for image in images:
+            if image.is_there is False and not image.is_forced:
+                absent.setdefault(image.identity.reference, []).append(image)
+        names = import_module("imagespec.flyte_names")
+        stand_ins = [
+            names.stand_in_of(image.target, image.identity, self._where(image), self._workspace)
+            for image, *_ in absent.values()
+        ]
+        found = names.look_up_stand_ins(stand_ins, _warn)
+        for own, answer in found.items():
+            for image in absent[own]:
+                image.error = answer.error
+                image.is_there = None if answer.error else True
+                image.stands_under(own if answer.error else answer.reference)
 
     def _where(self, image: Image) -> Resolver:
         if not self.settings.pushes_for_flyte:
@@ -152,6 +180,8 @@ class Images:
             ending = became.get(image.identity.reference)
             if ending is not None:
                 image.is_there, image.error = ending.result is not None, ending.error
+                if ending.result is not None:
+                    image.stands_under(ending.result.reference)
                 # Forced means built once in this run, not at every question.
                 image.is_forced = image.is_forced and ending.result is None
 

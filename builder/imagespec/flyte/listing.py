@@ -36,5 +36,8 @@ def image_config(packages: Sequence[str], source: str, *, is_fast: bool, build: 
 
 def _name(spec: Any, build: bool) -> str:
     images = images_of_process()
-    image = images.build(spec) if build else images.image_of(spec)
-    return image.name
+    if build:
+        return images.build(spec).name
+    # An image that flytekit made before has another name, which only a look tells.
+    looks = images.settings.reuses_flyte_tags
+    return (images.look_up(spec) if looks else images.image_of(spec)).name

@@ -11,6 +11,7 @@ from typing import Final
 from imagespec import targets
 from imagespec.batch import ensure_all
 from imagespec.compose import Composition
+from imagespec.ensure import name_there
 from imagespec.errors import SpecError
 from imagespec.events import Emit, discard
 from imagespec.identity import Target
@@ -31,7 +32,7 @@ class TaskImages:
         self._compose = composition or (lambda: Composition(Settings.load(), emit=emit))
         self._emit = emit
         self._composition: Composition | None = None
-        self._there: set[Reference] = set()
+        self._there: dict[Reference, str] = {}
 
     def name_of(self, declaration: Declaration, module: str = "") -> str:
         """Return the full name of an image that is there, building it if it is absent; raise ImageSpecError.
@@ -42,7 +43,7 @@ class TaskImages:
         identity = self._run.identify(target)
         if identity.reference not in self._there:
             self.make_sure([target])
-        return identity.name
+        return self._there[identity.reference]
 
     def make_sure(self, targets: Iterable[Target]) -> None:
         """Look all of them up together and build what is absent, several at a time; raise the first error."""
@@ -54,7 +55,8 @@ class TaskImages:
         for ending in endings:
             if ending.error is not None:
                 raise ending.error
-        self._there.update(request.reference for request in requests)
+            if ending.result is not None:
+                self._there[ending.request.reference] = name_there(ending.request, ending.result)
 
     @property
     def _run(self) -> Composition:

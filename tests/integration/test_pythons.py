@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fakes.interpreters import make_site
 from tests.fakes.package_index import serving
 from tests.integration.conftest import Command
 
@@ -16,9 +18,15 @@ pytestmark = pytest.mark.integration
 
 
 def build(
-    imagespec: Command, folder: Path, expect: int = 0, env: dict[str, str] | None = None, **fields: Any
+    imagespec: Command,
+    folder: Path,
+    expect: int = 0,
+    env: dict[str, str] | None = None,
+    env_: dict[str, str] | None = None,
+    **fields: Any,
 ) -> subprocess.CompletedProcess[str]:
-    spec = {"name": "pythons", "registry": imagespec.registry, "builder": "buildkit", **fields}
+    """Build a spec with these fields; ``env`` is the command's environment, ``env_`` the spec's."""
+    spec = {"name": "pythons", "registry": imagespec.registry, "builder": "buildkit", "env": env_, **fields}
     (folder / "image.yaml").write_text(json.dumps(spec))
     return imagespec("build", "image.yaml", cwd=folder, expect=expect, **(env or {}))
 
@@ -40,6 +48,36 @@ def test_a_base_without_python_gets_one_after_the_mirror_was_asked(shared_images
     script = "import sys; print(sys.version_info[:2], sys.prefix, sys.base_prefix)"
     said = shared_imagespec.docker("run", "--rm", "--quiet", built.stdout.strip(), "python", "-c", script)
     assert said.strip() == "(3, 11) /opt/venv /usr"
+
+
+def test_an_interpreter_comes_from_the_mirror(
+    testbed: dict[str, Any], shared_imagespec: Command, tmp_path: Path
+) -> None:
+    """The base has 3.13, the mirror 3.11: the image has the mirror's, with packages, and its user can use both."""
+    site = tmp_path / "site"
+    ask = ("run", "--rm", "--quiet", f"{testbed['registry']}/{testbed['bases']['python3.11']}", "python3", "-V")
+    version = shared_imagespec.docker(*ask).split()[1]
+    archive = make_site(Path(testbed["layouts"]["python3.11"]), version, site)
+    with serving(site) as served:
+        files = served.url.replace("/simple", "/files")
+        built = build(
+            shared_imagespec,
+            tmp_path,
+            env={"IMAGESPEC_PYTHON_MIRROR": files},
+            base_image="python:3.13-slim-trixie",
+            python_version="3.11",
+            packages=["humanize==4.12.3"],
+            # What uv itself lists is what its own site has: ours lists one archive, at the address of that site.
+            # The time is there so that no layer of before is taken.
+            env_={"UV_PYTHON_DOWNLOADS_JSON_URL": f"{files}/downloads.json", "NOW": str(time.time_ns())},
+            builder_options={"network": "host", "bytecode": False},
+        )
+        assert f"GET /files/{archive.replace('+', '%2B')} 200" in served.requests
+    script = "import sys, humanize, ssl; print(sys.version_info[:2], sys.prefix, sys.base_prefix)"
+    said = shared_imagespec.docker("run", "--rm", "--quiet", built.stdout.strip(), "python", "-c", script)
+    assert said.startswith("(3, 11) /opt/venv /opt/python/cpython-3.11")
+    pip = shared_imagespec.docker("run", "--rm", "--quiet", built.stdout.strip(), "pip", "--version")
+    assert pip.rstrip().endswith("(python 3.11)")
 
 
 def test_a_base_with_another_python_says_which(shared_imagespec: Command, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A site of interpreters as uv knows them: archives of python-build-standalone's form, made of a base image's Python."""
+"""A site of interpreters as uv takes them: python-build-standalone's archives, here of a base image's Python."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RELEASE = "20250101"
 
 
 def make_site(layout: Path, version: str, folder: Path) -> str:
-    """Write an archive with the Python of an OCI layout's image, of this ``version``, and ``downloads.json`` that lists it for uv.
+    """Write an archive with an image's Python, which is of this ``version``, and ``downloads.json`` that lists it.
 
     Returns the archive's path in ``folder``. The image has the interpreter's libraries, and so must who runs it.
     """
@@ -38,9 +38,18 @@ def make_site(layout: Path, version: str, folder: Path) -> str:
                 archive.addfile(member, io.BytesIO(data))
     digest = hashlib.sha256((folder / path).read_bytes()).hexdigest()
     listed = {
-        **{"name": "cpython", "arch": {"family": "x86_64", "variant": None}, "os": "linux", "libc": "gnu"},
-        **{"major": int(major), "minor": int(middle), "patch": int(patch), "prerelease": "", "variant": None},
-        **{"url": f"{_OFFICIAL}/{path.replace('+', '%2B')}", "sha256": digest, "build": _RELEASE},
+        "name": "cpython",
+        "arch": {"family": "x86_64", "variant": None},
+        "os": "linux",
+        "libc": "gnu",
+        "major": int(major),
+        "minor": int(middle),
+        "patch": int(patch),
+        "prerelease": "",
+        "variant": None,
+        "url": f"{_OFFICIAL}/{path.replace('+', '%2B')}",
+        "sha256": digest,
+        "build": _RELEASE,
     }
     (folder / "downloads.json").write_text(json.dumps({f"cpython-{version}-linux-x86_64-gnu": listed}))
     return path

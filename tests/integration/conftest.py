@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ from typing import Any
 import pytest
 
 Bed = dict[str, Any]
+
+BED = Path(__file__).resolve().parents[2] / "testdata" / "testbed" / "bed.py"
 
 
 @dataclass(frozen=True)
@@ -64,3 +69,30 @@ def _command(testbed: Bed, cache: Path) -> Command:
     env["IMAGESPEC_MIRRORS"] = f"docker.io={testbed['registry']}"
     env["IMAGESPEC_CACHE"] = str(cache)
     return Command(env=env, registry=f"{testbed['registry']}/{uuid.uuid4().hex[:12]}")
+
+
+def _bed(*arguments: str, **env: str) -> Bed:
+    done = subprocess.run(
+        [sys.executable, str(BED), *arguments],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=600,
+    )
+    value: Bed = json.loads(done.stdout) if "--json" in arguments else {}
+    return value
+
+
+@pytest.fixture
+def second_root(testbed: Bed) -> Iterator[Path]:
+    """The folder of a second test-bed, with an engine of its own."""
+    first = _bed("status", "--json")
+    # Sockets have short names only: pytest's own folders are too deep.
+    with tempfile.TemporaryDirectory(prefix="isb-", ignore_cleanup_errors=True) as folder:
+        env = {"IMAGESPEC_TESTBED": folder, "IMAGESPEC_TESTBED_CACHE": str(first["cache"])}
+        _bed("up", "--json", **env)
+        try:
+            yield Path(folder)
+        finally:
+            _bed("down", **env)

@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +18,7 @@ from tests.integration.conftest import Command
 
 pytestmark = pytest.mark.integration
 
-BED = Path(__file__).resolve().parents[2] / "testdata" / "testbed" / "bed.py"
 IMAGES = 6
-
-
-def bed(*arguments: str, **env: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, str(BED), *arguments],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=600,
-    )
-    value: dict[str, Any] = json.loads(done.stdout) if "--json" in arguments else {}
-    return value
-
-
-@pytest.fixture
-def second_root(testbed: dict[str, Any]) -> Iterator[Path]:
-    """The folder of a second test-bed, with an engine of its own."""
-    first = bed("status", "--json")
-    # Sockets have short names only: pytest's own folders are too deep.
-    with tempfile.TemporaryDirectory(prefix="isb-", ignore_cleanup_errors=True) as folder:
-        env = {"IMAGESPEC_TESTBED": folder, "IMAGESPEC_TESTBED_CACHE": str(first["cache"])}
-        bed("up", "--json", **env)
-        try:
-            yield Path(folder)
-        finally:
-            bed("down", **env)
 
 
 def test_what_the_killed_engine_had_is_built_on_the_other(

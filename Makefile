@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test lint types fmt golden bench bench-compare bench-table clean testbed-up testbed-down
+.PHONY: help setup demo test campaigns lint types fmt golden bench bench-compare bench-table clean testbed-up testbed-down
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -33,6 +33,11 @@ demo: $(READY) ## the main job on real input: build, push, run, reuse, rebuild o
 
 test: lint types ## lint, types and all tests, on a test-bed of their own
 	@$(BIN)/python -m pytest
+
+campaigns: $(READY) ## the long forms of tests that make test runs short: thousands of trees, fifty killed builds
+	@IMAGESPEC_TEST_TREES=4000 $(BIN)/python -m pytest -q tests/property/test_ignore_git.py
+	@IMAGESPEC_TEST_TREES=400 $(BIN)/python -m pytest -q tests/property/test_ignore_docker.py
+	@IMAGESPEC_KILLS=50 $(BIN)/python -m pytest -q tests/integration/daemonless/test_killed.py
 
 lint: $(READY) ## ruff: rules and format
 	@$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -23,6 +24,13 @@ __all__ = ["build"]
 @options.builder_instance
 @options.no_stat_cache
 @options.copy
+@click.option(
+    "--archive",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Write the image, built or not, to a file for docker load and podman load too.",
+)
 @options.format
 def build(target: tuple[str, ...], form: str, builder_instance: tuple[str, ...], **wishes: Any) -> None:
     """Make sure that the images exist: look them up all together, build and push what is absent.

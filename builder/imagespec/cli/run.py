@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from imagespec.batch import Ending, ensure_all, look_up_all
 from imagespec.builders import Builder, Cancellation
 from imagespec.builders.cache_export import CacheExportingBuilder
 from imagespec.builders.instances import InstancePool, SpreadBuilder, instance_answers
+from imagespec.cli.archiving import archive, check_archive
 from imagespec.cli.reporting import last_run
 from imagespec.cli.session import composed, found, say, stoppable
 from imagespec.cli.summary import exit_code, headline, record, result_line, tell
@@ -43,6 +45,7 @@ class Wishes:
     """What the command line asks for besides the targets. ``events`` is "" for talk, or ``json-lines``.
 
     ``cache_to`` and ``cache_from`` are repositories for the layer cache; ``builder_instances`` buildx builders.
+    ``archive`` is a file that the one image is written to.
     """
 
     registry: str = ""
@@ -55,6 +58,7 @@ class Wishes:
     cache_to: str = ""
     cache_from: tuple[str, ...] = ()
     builder_instances: tuple[str, ...] = ()
+    archive: Path | None = None
 
 
 class Run:
@@ -80,8 +84,11 @@ class Run:
     def ensure(self) -> None:
         """Make sure that every image is there; what went wrong is in ``problems`` and ``endings``."""
         with self._composed() as (composition, emit):
+            requests = list(self._requests(composition))
+            if self._wishes.archive is not None:
+                check_archive(self._wishes.archive, requests)
             self.endings = ensure_all(
-                list(self._requests(composition)),
+                requests,
                 composition.workspace,
                 emit=emit,
                 clock=time.monotonic,
@@ -95,6 +102,8 @@ class Run:
                 earlier=partial(_earlier, composition),
                 locate=composition.locate,
             )
+            if self._wishes.archive is not None:
+                archive(self._wishes.archive, self.endings)
         self._keep()
 
     def run_record(self) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
 import os
 import stat
@@ -16,11 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import zstandard
+
 from imagespec.names import Reference
+from imagespec.oci import Descriptor
+from imagespec.registry import Registry
 from tests.integration import debian_tools
 from tests.integration.daemonless.places import Place
 
-__all__ = ["Containers", "Found", "Tree", "containerd", "docker_tree", "skopeo_tree"]
+__all__ = ["Containers", "Found", "Tree", "containerd", "different", "docker_tree", "expected", "skopeo_tree"]
 
 
 class Found(NamedTuple):
@@ -69,9 +75,59 @@ def folder_tree(root: Path) -> Tree:
     return found
 
 
-def docker_tree(place: Place, reference: Reference, folder: Path) -> Tree:
-    """Return what a container of the engine would see, without running it."""
-    place.docker("pull", "--quiet", str(reference))
+def expected(registry: Registry, reference: Reference, platform: str = "") -> Tree:
+    """Return what the layers hold, by the standard library; ``platform`` chooses one of an index."""
+    manifest = registry.read_manifest(reference)
+    assert manifest is not None
+    if platform:
+        digest = next(one.digest for one in manifest.manifests if str(one.platform) == platform)
+        manifest = registry.read_manifest(Reference(reference.repository, None, digest))
+        assert manifest is not None
+    tree: Tree = {}
+    for layer in manifest.layers:
+        with registry.read_blob(reference.repository, layer.digest) as blob, \
+                tarfile.open(fileobj=_unpacked(blob, layer), mode="r|") as archive:  # fmt: skip
+            for member in archive:
+                file = archive.extractfile(member) if member.isfile() else None
+                kind = "file" if file else "link" if member.issym() else "folder"
+                tree[member.name.strip("/")] = Found(
+                    kind,
+                    0 if kind == "link" else member.mode & 0o7777,
+                    (member.uid, member.gid),
+                    _digest(file.read()) if file else member.linkname,
+                )
+    return tree
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _unpacked(blob: Any, layer: Descriptor) -> Any:
+    if layer.media_type.endswith("gzip"):
+        return gzip.GzipFile(fileobj=blob)
+    if layer.media_type.endswith("zstd"):
+        return io.BytesIO(zstandard.ZstdDecompressor().stream_reader(blob, read_across_frames=True).read())
+    return blob
+
+
+def different(found: Tree, wanted: Tree, *, by_docker: bool = False) -> dict[str, object]:
+    """Return what is not as it was written, and what is there besides; {} when all is right."""
+    wrong: dict[str, object] = {path: (one, found.get(path)) for path, one in wanted.items() if found.get(path) != one}
+    ours = ("opt", "root", "home", "usr")
+    wrong.update((path, found[path]) for path in found if path not in wanted and path.split("/")[0] in ours)
+    if by_docker:
+        # Docker puts files of its own over this folder when it makes a container.
+        wrong.pop("etc", None)
+    return wrong
+
+
+def docker_tree(place: Place, reference: Reference, folder: Path, archive: Path | None = None) -> Tree:
+    """Return what a container of the engine would see, without running it; the image pulled, or loaded."""
+    if archive is not None:
+        place.docker("load", "--quiet", "--input", str(archive))
+    else:
+        place.docker("pull", "--quiet", str(reference))
     container = place.docker("create", str(reference), "none").strip()
     try:
         place.docker("export", "--output", str(folder / "docker.tar"), container)
@@ -112,6 +168,14 @@ class Containers:
         podman(*store, "pull", "--quiet", "--tls-verify=false", *policy, str(reference), **self._env())
         return folder_tree(Path(podman(*store, "image", "mount", str(reference), **self._env()).strip()))
 
+    def podman_load(self, archive: Path, reference: Reference) -> Tree:
+        """Return what Podman mounts of an archive that it loads."""
+        podman, runc, conmon = map(debian_tools.podman, ("podman", "runc", "conmon"))
+        store = [*self._store("loaded"), "--runtime", runc.program, "--conmon", conmon.program]
+        policy = ["--signature-policy", str(self._policy())]
+        podman(*store, "load", "--quiet", *policy, "--input", archive, **self._env())
+        return folder_tree(Path(podman(*store, "image", "mount", str(reference), **self._env()).strip()))
+
     def buildah(self, reference: Reference) -> Tree:
         """Return what Buildah mounts."""
         buildah = debian_tools.buildah()
@@ -143,7 +207,7 @@ class Containers:
 
 @contextmanager
 def containerd(folder: Path) -> Iterator[Any]:
-    """Run a containerd of our own; give what returns the tree of a reference as it unpacks it."""
+    """Run a containerd of our own; give what returns the tree of a reference, or of that in an archive, as unpacked."""
     server, ctr = map(debian_tools.containerd, ("containerd", "ctr"))
     socket = folder / "sock"
     (folder / "config.toml").write_text(
@@ -155,8 +219,11 @@ def containerd(folder: Path) -> Iterator[Any]:
         process = subprocess.Popen([server.program, "--config", str(folder / "config.toml")], stdout=log, stderr=log)
     asked = ["--address", str(socket), "--namespace", "tests"]
 
-    def tree(reference: Reference) -> Tree:
-        ctr(*asked, "images", "pull", "--plain-http", "--snapshotter", "native", str(reference))
+    def tree(reference: Reference, archive: Path | None = None) -> Tree:
+        if archive is not None:
+            ctr(*asked, "images", "import", "--snapshotter", "native", archive)
+        else:
+            ctr(*asked, "images", "pull", "--plain-http", "--snapshotter", "native", str(reference))
         target = folder / f"mount-{time.monotonic_ns()}"
         target.mkdir()
         ctr(*asked, "images", "mount", "--snapshotter", "native", str(reference), target)

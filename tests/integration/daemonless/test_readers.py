@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import zstandard
 
 from imagespec.builders import BuildOptions
 from imagespec.builders.daemonless import DaemonlessBuilder
 from imagespec.events import discard
 from imagespec.names import Reference
-from imagespec.oci import Descriptor
 from imagespec.validator import check_image
 from tests.fakes.bases import DEBIAN, image, index_of
 from tests.fakes.package_index import make_wheel, serving
+from tests.integration.conftest import Command
 from tests.integration.daemonless.places import SOURCES, Place
-from tests.integration.daemonless.readers import Containers, Found, Tree, containerd, docker_tree, skopeo_tree
+from tests.integration.daemonless.readers import (
+    Containers,
+    Tree,
+    containerd,
+    different,
+    docker_tree,
+    expected,
+    skopeo_tree,
+)
 from tests.integration.sources import plan_of
 
 pytestmark = [
@@ -46,8 +49,7 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def images(place: Place, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reference]:
-    """An image of two platforms for each compression, with packages, scripts and sources, on a base of few files."""
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     wheels = tmp_path_factory.mktemp("wheels")
     make_wheel(wheels, "pip", "26.3")
     points = "[console_scripts]\npacked-do = packed:main\n"
@@ -57,30 +59,35 @@ def images(place: Place, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "packed_data/empty.txt": "",
     }
     make_wheel(wheels, "packed", files=files, is_deflated=True)
+    with serving(wheels) as index:
+        yield index.url
+
+
+@pytest.fixture(scope="module")
+def images(place: Place, wheels: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reference]:
+    """An image of two platforms for each compression, with packages, scripts and sources, on a base of few files."""
     base = place.reference("base")
-    # A file whose folder is kept by a link, and a folder with a mode of its own above ours.
     index_of(place.registry, base, {
         one: image(place.registry, DEBIAN, reference=place.reference(one.replace("/", "-")), platform=one)
         for one in PLATFORMS
     })  # fmt: skip
     made = {}
-    with serving(wheels) as index:
-        for compression in COMPRESSIONS:
-            plan = plan_of(
-                SOURCES,
-                base_image=str(base),
-                packages=["packed"],
-                pip_index=index.url,
-                platform=",".join(PLATFORMS),
-                builder_options={"bytecode": False},
-            )
-            target = Reference(place.repository, compression)
-            builder = DaemonlessBuilder(cache_dir=tmp_path_factory.mktemp("cache"), registry=place.registry)
-            options = BuildOptions(compression=compression)
-            made[compression] = target.with_digest(
-                builder.build(plan, SOURCES, target, options=options, emit=discard).digest
-            )
-            check_image(place.registry, target, base_layers=1, changed={"root", "home/flytekit"})
+    for compression in COMPRESSIONS:
+        plan = plan_of(
+            SOURCES,
+            base_image=str(base),
+            packages=["packed"],
+            pip_index=wheels,
+            platform=",".join(PLATFORMS),
+            builder_options={"bytecode": False},
+        )
+        target = Reference(place.repository, compression)
+        builder = DaemonlessBuilder(cache_dir=tmp_path_factory.mktemp("cache"), registry=place.registry)
+        options = BuildOptions(compression=compression)
+        made[compression] = target.with_digest(
+            builder.build(plan, SOURCES, target, options=options, emit=discard).digest
+        )
+        check_image(place.registry, target, base_layers=1, changed={"root", "home/flytekit"})
     return made
 
 
@@ -99,43 +106,6 @@ def read(place: Place, folder: Path) -> Iterator[dict[str, Callable[[Reference],
         }
 
 
-def expected(place: Place, reference: Reference, platform: str) -> Tree:
-    """Return what the layers hold, by the standard library."""
-    index = place.registry.read_manifest(reference)
-    assert index is not None
-    digest = next(one.digest for one in index.manifests if str(one.platform) == platform)
-    manifest = place.registry.read_manifest(Reference(reference.repository, None, digest))
-    assert manifest is not None
-    tree: Tree = {}
-    for layer in manifest.layers:
-        with place.registry.read_blob(reference.repository, layer.digest) as blob, \
-                tarfile.open(fileobj=_unpacked(blob, layer), mode="r|") as archive:  # fmt: skip
-            for member in archive:
-                file = archive.extractfile(member) if member.isfile() else None
-                kind = "file" if file else "link" if member.issym() else "folder"
-                tree[member.name.strip("/")] = Found(
-                    kind,
-                    0 if kind == "link" else member.mode & 0o7777,
-                    (member.uid, member.gid),
-                    _digest(file.read()) if file else member.linkname,
-                )
-    return tree
-
-
-def _digest(data: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(data).hexdigest()
-
-
-def _unpacked(blob: Any, layer: Descriptor) -> Any:
-    if layer.media_type.endswith("gzip"):
-        return gzip.GzipFile(fileobj=blob)
-    if layer.media_type.endswith("zstd"):
-        return io.BytesIO(zstandard.ZstdDecompressor().stream_reader(blob, read_across_frames=True).read())
-    return blob
-
-
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("reader", READERS)
 def test_every_reader_sees_what_was_written(
@@ -145,16 +115,57 @@ def test_every_reader_sees_what_was_written(
     images: dict[str, Reference],
     place: Place,
 ) -> None:
-    wanted = expected(place, images[compression], "linux/amd64")
+    wanted = expected(place.registry, images[compression], "linux/amd64")
     assert len(wanted) > 40
-    found = read[reader](images[compression])
-    different = {path: (one, found.get(path)) for path, one in wanted.items() if found.get(path) != one}
-    # Docker puts files of its own over these when it makes a container.
-    assert set(different) <= ({"etc"} if reader == "docker" else set()), different
-    more = {path for path in found if path not in wanted and path.split("/")[0] in ("opt", "root", "home", "usr")}
-    assert not more
+    assert different(read[reader](images[compression]), wanted, by_docker=reader == "docker") == {}
 
 
 def test_compressions_hold_the_same(images: dict[str, Reference], place: Place) -> None:
-    trees = [expected(place, images[one], platform) for one in COMPRESSIONS for platform in PLATFORMS]
+    trees = [expected(place.registry, images[one], platform) for one in COMPRESSIONS for platform in PLATFORMS]
     assert all(tree == trees[0] for tree in trees)
+
+
+@pytest.mark.parametrize("compression", ["gzip", "gzip-member"])
+def test_archives_are_loaded(
+    compression: str, imagespec: Command, place: Place, folder: Path, tmp_path: Path, wheels: str, images: object
+) -> None:
+    """``build --archive``: by Docker, containerd and Podman."""
+    (tmp_path / "image.yaml").write_text(
+        f"name: archived-{compression}\nbase_image: {place.reference('linux-amd64')}\npackages: [packed]\n"
+        f"pip_index: {wheels}\nregistry: {imagespec.registry}\n"
+        f"builder_options: {{compression: {compression}, bytecode: false}}\n"
+    )
+    made = imagespec("build", "image.yaml", "--archive", "image.tar", cwd=tmp_path)
+    reference = Reference.parse(made.stdout.strip())
+    archive = tmp_path / "image.tar"
+    first = archive.read_bytes()
+    wanted = expected(place.registry, reference)
+    named = Reference(reference.repository, reference.tag)
+    assert different(docker_tree(place, named, tmp_path, archive), wanted, by_docker=True) == {}
+    loading = folder / compression
+    loading.mkdir()
+    assert different(Containers(loading).podman_load(archive, named), wanted) == {}
+    (loading / "containerd").mkdir()
+    with containerd(loading / "containerd") as tree:
+        assert different(tree(named, archive), wanted) == {}
+    imagespec("build", "image.yaml", "--archive", "image.tar", cwd=tmp_path)
+    assert archive.read_bytes() == first
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
+
+
+def test_archives_are_refused_before_anything_is_built(
+    imagespec: Command, place: Place, tmp_path: Path, images: object
+) -> None:
+    for name, more in (("one", "platform: 'linux/amd64,linux/arm64'\n"), ("two", "")):
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nbase_image: {place.reference('base')}\n{more}")
+    registry = ("--registry", imagespec.registry)
+    for words, said in (
+        (("one.yaml", "--archive", "a.tar", *registry), "several platforms"),
+        (("one.yaml", "two.yaml", "--archive", "a.tar", *registry), "takes one image, 2 are named"),
+        (("two.yaml", "--archive", "nowhere/a.tar", *registry), "there is no folder nowhere"),
+        (("two.yaml", "--archive", "a.tar"), "docker save"),
+        (("none.yaml", "--archive", "a.tar"), "none.yaml"),
+    ):
+        wrong = imagespec("build", *words, cwd=tmp_path, expect=2)
+        assert said in wrong.stderr
+    assert not (tmp_path / "a.tar").exists()

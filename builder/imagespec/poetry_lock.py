@@ -13,11 +13,6 @@ from typing import Any, Final
 from imagespec.errors import SpecError
 from imagespec.snapshot import LockFiles
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 __all__ = ["POETRY_LOCK", "requirement_lines"]
 
 POETRY_LOCK: Final = "poetry.lock"
@@ -44,6 +39,11 @@ def requirement_lines(lock: LockFiles, extras: Sequence[str], groups: Sequence[s
 
 
 def _parsed(lock: LockFiles) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
     data = next(file.data for file in lock.files if file.path.rpartition("/")[2] == POETRY_LOCK)
     try:
         value = tomllib.loads(data.decode())

@@ -9,39 +9,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from imagespec.builders import BuildOptions
 from imagespec.builders.assembly.archive import load
 from imagespec.builders.assembly.base import BaseReader, Image
-from imagespec.builders.assembly.bytecode import BytecodeStore, Compiler, find_compiler
 from imagespec.builders.assembly.code import check_sources, code_layers
-from imagespec.builders.assembly.environment import Environment, EnvironmentMaker, look
-from imagespec.builders.assembly.file_system import read_file_system
 from imagespec.builders.assembly.image_config import image_config
 from imagespec.builders.assembly.layer_file import COMPRESSIONS, GZIP
 from imagespec.builders.assembly.layers import Layer, LayerStore
-from imagespec.builders.assembly.resolution import Fetching, Resolver, check_packages
-from imagespec.builders.assembly.roots import above
+from imagespec.builders.assembly.refusals import check_plan
+from imagespec.builders.assembly.steps import go_on, step
 from imagespec.builders.assembly.store import DEFAULT_LIMIT_BYTES, Store
 from imagespec.builders.assembly.upload import PUSH, Assembled, Uploader
-from imagespec.builders.assembly.wheel_store import WheelStore
-from imagespec.errors import Cancelled, SpecError, Unsupported
-from imagespec.events import Emit, StepFinished, StepStarted, Warned, discard
+from imagespec.errors import SpecError
+from imagespec.events import Emit, discard
 from imagespec.fingerprint import environment_reference, fingerprint_of
 from imagespec.names import Reference
 from imagespec.oci import Descriptor, Platform
-from imagespec.plan import (
-    AptInstall,
-    BuildPlan,
-    CondaInstall,
-    CopyFiles,
-    PythonPackages,
-    RunCommand,
-    environment_of,
-)
+from imagespec.plan import BuildPlan, CopyFiles, environment_of
 from imagespec.registry import Registry
 from imagespec.registry.engine import EngineImages
 from imagespec.registry.hosts import Proxies
@@ -51,14 +40,14 @@ from imagespec.tarball import TarEntry
 from imagespec.values import dataclass, replace
 from imagespec.wheels.pins import Pinned, lock_labels
 
+if TYPE_CHECKING:
+    from imagespec.builders.assembly.environment import Environment
+    from imagespec.builders.assembly.environments import Environments
+
 __all__ = ["DaemonlessBuilder"]
 
-_REFUSED: Final = {
-    AptInstall: ("apt_packages", "a base_image that has them"),
-    CondaInstall: ("conda_packages", "packages from the package index"),
-    RunCommand: ("commands", "a base_image that has their result"),
-}
-_NETRC_NAMES: Final = (".netrc", "netrc", "_netrc")
+# Loaded by those who make environments: an edited source is pushed before it would be imported.
+_ENVIRONMENTS: Final = "imagespec.builders.assembly.environments"
 
 
 class DaemonlessBuilder:
@@ -106,25 +95,13 @@ class DaemonlessBuilder:
 
     def check(self, plan: BuildPlan) -> None:
         """Raise Unsupported, naming the field, for steps that have to run in the image."""
-        for step in plan.steps:
-            if type(step) in _REFUSED:
-                field, instead = _REFUSED[type(step)]
-                raise Unsupported(
-                    f"{field}: the daemonless builder runs nothing in the image",
-                    builder=self.name,
-                    field=field,
-                    hint=f"--builder buildkit, or {instead}",
-                )
-            if isinstance(step, PythonPackages):
-                check_packages(step)
-            elif isinstance(step, CopyFiles):
-                check_sources(step)
+        check_plan(plan)
 
     def prepare(self, plan: BuildPlan, options: BuildOptions) -> None:
         """Raise what only looking can tell: the base, its Python, a package without a wheel."""
         self.check(plan)
-        with self._work(options) as work:
-            self._look(work, plan, discard)
+        with self._work(options) as work, self._environments(work) as environments:
+            self._look(environments, plan, options, discard)
 
     def build(
         self, plan: BuildPlan, files: Files, target: Reference, *, options: BuildOptions, emit: Emit
@@ -137,9 +114,9 @@ class DaemonlessBuilder:
             done = self.build_on_environment(plan, files, target, options=options, emit=emit)
             if done is not None:
                 return done
-        with self._work(options) as work:
-            bases, environments = self._look(work, plan, emit)
-            return work.build(plan, files, bases, environments, target, emit)
+        with self._work(options) as work, self._environments(work) as environments:
+            bases, found = self._look(environments, plan, options, emit)
+            return work.build(plan, files, bases, environments, found, target, emit)
 
     def _load(self, plan: BuildPlan, files: Files, target: Reference, options: BuildOptions, emit: Emit) -> Descriptor:
         """Build into a layout that lives as long as it takes, and load that into the engine."""
@@ -155,7 +132,7 @@ class DaemonlessBuilder:
                 interpreters=self._interpreters,
             )
             built = inner.build(plan, files, target, options=replace(options, load=False), emit=emit)
-            with _step(emit, f"load {target}", f"load {target} into the engine"):
+            with step(emit, f"load {target}", f"load {target} into the engine"):
                 load(layout, target, self._store, self._docker_host)
         return EngineImages(docker_host=self._docker_host or None).resolve(target) or built
 
@@ -170,45 +147,50 @@ class DaemonlessBuilder:
         bases = self._bases.find(self._registry, kept, plan.platforms) if kept is not None else {}
         if not bases:
             return None
-        for step in plan.steps:
-            if isinstance(step, CopyFiles):
-                check_sources(step)
+        for one in plan.steps:
+            if isinstance(one, CopyFiles):
+                check_sources(one)
         with self._work(options) as work:
             return work.build_code(plan, files, bases, target, emit)
 
     def resolved(self, plan: BuildPlan, options: BuildOptions) -> dict[Platform, tuple[Pinned, ...]]:
         """Return the packages that the plan's environment would have; nothing is written but caches."""
         self.check(plan)
-        with self._work(options) as work:
-            _, environments = self._look(work, plan, discard)
-        return {platform: environment.pins for platform, environment in environments.items()}
+        with self._work(options) as work, self._environments(work) as environments:
+            _, found = self._look(environments, plan, options, discard)
+        return {platform: environment.pins for platform, environment in found.items()}
 
     def _look(
-        self, work: _Work, plan: BuildPlan, emit: Emit
+        self, environments: Environments, plan: BuildPlan, options: BuildOptions, emit: Emit
     ) -> tuple[dict[Platform, Image], dict[Platform, Environment]]:
         """Return base and environment, those of the last look when it was for the same build."""
         looked = self._looked
-        if looked is None or looked[0] is not plan or looked[1] != work.options:
-            bases = self._bases.read(plan, work.options)
-            looked = self._looked = plan, work.options, bases, work.look(plan, bases, emit)
+        if looked is None or looked[0] is not plan or looked[1] != options:
+            bases = self._bases.read(plan, options)
+            looked = self._looked = plan, options, bases, environments.look(plan, bases, emit)
         return looked[2], looked[3]
 
     @contextmanager
     def _work(self, options: BuildOptions) -> Iterator[_Work]:
-        netrc = next((one.source for one in options.secrets if Path(one.target).name in _NETRC_NAMES), "")
-        fetching = Fetching(ca_bundle=options.ca_bundle or self._ca_bundle, netrc=netrc)
-        with self._store, closing(WheelStore(self._store, fetching, self._proxies)) as wheels:
+        with self._store:
             yield _Work(
                 store=self._store,
                 registry=self._registry,
-                bases=self._bases,
-                resolver=Resolver(self._store, fetching),
-                wheels=wheels,
                 layers=LayerStore(self._store, _compression(options)),
-                interpreters=self._interpreters,
                 options=options,
             )
             self._store.prune_when_due(self._limit_bytes, time.time())
+
+    def _environments(self, work: _Work) -> Environments:
+        made: type[Environments] = import_module(_ENVIRONMENTS).Environments
+        return made(
+            store=self._store,
+            layers=work.layers,
+            options=work.options,
+            ca_bundle=self._ca_bundle,
+            proxies=self._proxies,
+            interpreters=self._interpreters,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,43 +199,29 @@ class _Work:
 
     store: Store
     registry: Registry
-    bases: BaseReader
-    resolver: Resolver
-    wheels: WheelStore
     layers: LayerStore
-    interpreters: tuple[str, ...]
     options: BuildOptions
-
-    def look(self, plan: BuildPlan, bases: dict[Platform, Image], emit: Emit) -> dict[Platform, Environment]:
-        """Return what the environment will be, on every platform."""
-        found = {}
-        for platform, base in bases.items():
-            self._go_on()
-            with _step(emit, f"base {platform}", f"look into the base for {platform}"):
-                files = read_file_system(base, self.store, _unseen)
-            with _step(emit, f"resolve {platform}", f"resolve packages for {platform}"):
-                found[platform] = look(plan, platform, base, files, self.resolver, self.options)
-        return found
 
     def build(
         self,
         plan: BuildPlan,
         files: Files,
         bases: dict[Platform, Image],
-        environments: dict[Platform, Environment],
+        environments: Environments,
+        found: dict[Platform, Environment],
         target: Reference,
         emit: Emit,
     ) -> Descriptor:
         """Build everything; an environment that has sources over it is kept under its own name for the next time."""
         below, kept = environment_of(plan), environment_reference(plan, target)
         with self._uploader(target, emit) as uploader:
-            layers = self._environments(plan, bases, environments, uploader, emit)
-            environment = self._images(below, bases, layers, environments) if below is not None else []
-            workdir = plan.config.workdir.strip("/")
-            for platform in plan.platforms:
-                over = above(environments[platform].files, [workdir])
-                layers[platform] = [*layers[platform], *self._code(plan, files, over, emit)]
-            images = self._images(plan, bases, layers, environments)
+            layers = environments.layers(
+                plan, found, emit, lambda platform: uploader.send_base(bases[platform]), uploader.send_layer
+            )
+            environment = self._images(below, bases, layers, found) if below is not None else []
+            for platform, base in bases.items():
+                layers[platform] = [*layers[platform], *self._code(plan, files, base, emit)]
+            images = self._images(plan, bases, layers, found)
             if kept is not None:
                 self._push(uploader, kept, environment, emit)
             return self._push(uploader, target, images, emit)
@@ -264,58 +232,24 @@ class _Work:
         """Build the code over an environment that is in the registry, whoever made it."""
         # The environment's own PATH leads with the plan's folders already.
         plan = replace(plan, config=replace(plan.config, path=()))
-        workdir = plan.config.workdir.strip("/")
-        layers = {}
-        for platform, base in bases.items():
-            over: tuple[TarEntry, ...] = ()
-            if "/" in workdir:
-                over = above(read_file_system(base, self.store, _unseen), [workdir])
-            layers[platform] = self._code(plan, files, over, emit)
+        layers = {platform: self._code(plan, files, base, emit) for platform, base in bases.items()}
         with self._uploader(target, emit) as uploader:
             return self._push(uploader, target, self._images(plan, bases, layers, {}), emit)
 
     def _uploader(self, target: Reference, emit: Emit) -> Uploader:
         return Uploader(self.registry, target.repository, self.store, emit)
 
-    def _environments(
-        self,
-        plan: BuildPlan,
-        bases: dict[Platform, Image],
-        environments: dict[Platform, Environment],
-        uploader: Uploader,
-        emit: Emit,
-    ) -> dict[Platform, list[Layer]]:
-        maker = EnvironmentMaker(self.layers, self.wheels, lambda compiler: BytecodeStore(self.store, compiler))
-        made = {}
-        for platform, environment in environments.items():
-            self._go_on()
-            uploader.send_base(bases[platform])
-            with _step(emit, f"packages {platform}", f"{len(environment.wheels)} packages for {platform}"):
-                compiler = self._compiler(environment, emit)
-                made[platform] = maker.make(environment, plan.config.account, compiler, uploader.send_layer)
-        return made
-
-    def _compiler(self, environment: Environment, emit: Emit) -> Compiler | None:
-        if not environment.bytecode or environment.python is None or not environment.wheels:
-            return None
-        minor = environment.python.minor
-        compiler = find_compiler(minor, self.interpreters, self.store)
-        if compiler is None:
-            emit(
-                Warned(
-                    message=f"bytecode: there is no Python {minor} on this machine, so the image starts without it",
-                    hint=f"uv python install {minor}",
-                )
-            )
-        return compiler
-
-    def _code(self, plan: BuildPlan, files: Files, over: tuple[TarEntry, ...], emit: Emit) -> list[Layer]:
+    def _code(self, plan: BuildPlan, files: Files, base: Image, emit: Emit) -> list[Layer]:
+        over: tuple[TarEntry, ...] = ()
+        workdir = plan.config.workdir.strip("/")
+        if "/" in workdir:
+            over = import_module(_ENVIRONMENTS).folders_above(base, self.store, workdir)
         made: list[Layer] = []
-        for step in plan.steps:
-            if isinstance(step, CopyFiles):
-                self._go_on()
-                with _step(emit, "sources", f"copy {len(step.entries)} files to {step.destination}"):
-                    made += code_layers(step, files, plan.config.account, over, self.layers)
+        for one in plan.steps:
+            if isinstance(one, CopyFiles):
+                go_on(self.options)
+                with step(emit, "sources", f"copy {len(one.entries)} files to {one.destination}"):
+                    made += code_layers(one, files, plan.config.account, over, self.layers)
         return made
 
     def _images(
@@ -338,28 +272,9 @@ class _Work:
         return images
 
     def _push(self, uploader: Uploader, target: Reference, images: list[Assembled], emit: Emit) -> Descriptor:
-        self._go_on()
-        with _step(emit, f"{PUSH} {target}", f"push {target}"):
+        go_on(self.options)
+        with step(emit, f"{PUSH} {target}", f"push {target}"):
             return uploader.write(target, images)
-
-    def _go_on(self) -> None:
-        if self.options.cancellation.cancelled:
-            raise Cancelled("build: stopped before anything was pushed under its name")
-
-
-def _unseen(layer: Descriptor) -> None:
-    """Take a layer that is read and do nothing with it."""
-
-
-@contextmanager
-def _step(emit: Emit, step: str, title: str) -> Iterator[None]:
-    emit(StepStarted(step=step, title=title))
-    started, error = time.monotonic(), "stopped"
-    try:
-        yield
-        error = ""
-    finally:
-        emit(StepFinished(step=step, title=title, duration_s=time.monotonic() - started, error=error))
 
 
 def _compression(options: BuildOptions) -> str:

@@ -58,7 +58,9 @@ class Connection:
 
     def connect(self, address: Origin, connect_s: float) -> None:
         """Open the socket to ``address``, the origin itself or a proxy; raise OSError."""
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        # As text, a name is taken for an international one first, and the tables for those are loaded.
+        host = address.host.encode() if address.host.isascii() else address.host
+        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)
         until = self._clock() + min(connect_s, self._deadline - self._clock())
         error: OSError = TimeoutError("the time for the whole operation is over")
         for left, (family, kind, protocol, _, target) in zip(range(len(found), 0, -1), found, strict=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import random
 import time
 from collections.abc import Callable
 from typing import BinaryIO, cast
@@ -54,7 +53,7 @@ class HttpRegistry:
         credentials: CredentialSource | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] | None = None,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] | None = None,
     ) -> None:
         self._transport = Transport(
             network=network or Network(),

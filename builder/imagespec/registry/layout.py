@@ -14,7 +14,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
@@ -169,6 +168,8 @@ class LayoutRegistry:
     @contextlib.contextmanager
     def _appearing(self, path: Path) -> Iterator[BinaryIO]:
         """Give a file to write that appears under ``path`` when all went well, and not at all otherwise."""
+        import tempfile
+
         descriptor, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:

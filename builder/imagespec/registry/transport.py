@@ -5,7 +5,6 @@ Nothing else in the package sleeps or repeats: an operation of several requests 
 
 from __future__ import annotations
 
-import random
 import re
 import threading
 import time
@@ -97,13 +96,13 @@ class Transport:
         credentials: CredentialSource,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] | None = None,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] | None = None,
     ) -> None:
         self.network = network
         self._clock = clock
         self._closing = threading.Event()
         self._sleep = sleep if sleep is not None else self._pause
-        self._jitter = jitter
+        self._jitter = jitter or _random
         self._connections = Connections(network, clock)
         self._authorizer = Authorizer(network.hosts, credentials, clock)
         self._homes: dict[str, Origin] = {}
@@ -325,6 +324,12 @@ class Transport:
             url=str(origin),
             hint=_way_out(origin, error),
         )
+
+
+def _random() -> float:
+    import random
+
+    return random.random()
 
 
 def _secrets(sent: Authorization | None) -> tuple[str, ...]:

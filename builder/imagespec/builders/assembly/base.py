@@ -17,8 +17,10 @@ from imagespec.registry import Registry
 from imagespec.registry.layout import LayoutRegistry
 from imagespec.values import dataclass
 
-__all__ = ["BaseReader", "Image"]
+__all__ = ["BaseReader", "Image", "search_path"]
 
+_DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""What BuildKit gives an image whose base says nothing."""
 _LAYOUT_REPOSITORY: Final = Repository("localhost", "base")
 
 
@@ -142,3 +144,11 @@ def _wrong(reference: Reference, wanted: Platform, found: tuple[str, ...]) -> Wr
         found=found,
         hint="choose a base that is built for it, or another platform",
     )
+
+
+def search_path(run_time: Mapping[str, Any]) -> str:
+    """Return the PATH of an image."""
+    for variable in run_time.get("Env") or ():
+        if variable.startswith("PATH="):
+            return str(variable[5:])
+    return _DEFAULT_PATH

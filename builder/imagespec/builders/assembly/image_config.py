@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from imagespec.builders.assembly.base import Image
-from imagespec.builders.assembly.interpreters import search_path
+from imagespec.builders.assembly.base import Image, search_path
 from imagespec.builders.assembly.layers import Layer
 from imagespec.oci import Platform, canonical_json
 from imagespec.plan import ImageConfig

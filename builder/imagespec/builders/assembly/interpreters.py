@@ -7,15 +7,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from imagespec.builders.assembly.base import search_path
 from imagespec.builders.assembly.file_system import FileSystem
 from imagespec.errors import Unsupported
 from imagespec.plan import PythonEnvironment
 from imagespec.values import dataclass
 
-__all__ = ["DEFAULT_PATH", "Interpreter", "environment_python", "find_interpreter"]
+__all__ = ["Interpreter", "environment_python", "find_interpreter"]
 
-DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""What BuildKit gives an image whose base says nothing."""
 
 _MINOR: Final = re.compile(r"python3\.(\d+)$")
 _HINT: Final = "choose a base with Python, or --builder buildkit, which can bring one"
@@ -88,14 +87,6 @@ def _candidates(files: FileSystem, run_time: Mapping[str, Any], step: PythonEnvi
         names += ["python3", "python", *(f"python3.{number}" for number in range(20, 7, -1))]
     folders = [folder for folder in search_path(run_time).split(":") if folder.startswith("/")]
     return [f"{folder}/{name}" for folder in folders for name in names if files.node(f"{folder}/{name}") is not None]
-
-
-def search_path(run_time: Mapping[str, Any]) -> str:
-    """Return the PATH of an image."""
-    for variable in run_time.get("Env") or ():
-        if variable.startswith("PATH="):
-            return str(variable[5:])
-    return DEFAULT_PATH
 
 
 def _described(files: FileSystem, path: str) -> Interpreter | None:

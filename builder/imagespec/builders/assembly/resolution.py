@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from imagespec.builders.assembly.refusals import FROM_SOURCES
 from imagespec.builders.assembly.store import Store, key_of
 from imagespec.builders.host_uv import host_uv
 from imagespec.errors import BuildFailed, SpecError, Unsupported
@@ -19,7 +20,7 @@ from imagespec.values import dataclass, fields, replace
 from imagespec.wheels.arguments import Understood, understood
 from imagespec.wheels.lock import LockedWheel, Target, chosen, normalized
 
-__all__ = ["Fetching", "Resolver", "check_packages"]
+__all__ = ["Fetching", "Resolver"]
 
 _TIME_LIMIT_S: Final = 600.0
 _FRESH_S: Final = 3600.0
@@ -31,10 +32,7 @@ _FORMAT: Final = 1
 _PINNED: Final = re.compile(r"[A-Za-z0-9._-]+(\[[^]]*\])?\s*===?\s*[^*\s;,]+(\s*;.*|\s+--hash=.*)?")
 _HASH: Final = re.compile(r"--hash[= ]sha256:([0-9a-f]{64})")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_VERSION_CONTROL: Final = re.compile(r"(^|[\s@])(git|hg|svn|bzr)\+", re.IGNORECASE)
 _SOURCE_ONLY: Final = ("has no usable wheels", "has no wheels with", "building from source is disabled")
-_LOCKS: Final = ("uv.lock", "pyproject.toml", POETRY_LOCK)
-_HINT: Final = "--builder buildkit builds packages from their sources"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,34 +41,6 @@ class Fetching:
 
     ca_bundle: str = ""
     netrc: str = ""
-
-
-def check_packages(step: PythonPackages) -> None:
-    """Raise Unsupported for what says by itself that no wheel can be had: projects, version control, arguments."""
-    understood(step.arguments, "pip_extra_args")
-    understood(step.options, "requirements")
-    if step.projects:
-        raise Unsupported(
-            f"requirements: {step.projects[0].path} is a project to build",
-            builder="daemonless",
-            field="requirements",
-            hint="copy its sources instead, or --builder buildkit",
-        )
-    for line in (*step.lines, *step.constraints):
-        if _VERSION_CONTROL.search(line):
-            raise Unsupported(
-                "packages: one is taken from version control, as sources",
-                builder="daemonless",
-                field="packages",
-                hint=_HINT,
-            )
-    if step.lock is not None and step.lock.kind not in _LOCKS and not step.lock.kind.startswith("pylock."):
-        raise Unsupported(
-            f"requirements: {step.lock.kind} lists more than Python packages",
-            builder="daemonless",
-            field="requirements",
-            hint="--builder buildkit",
-        )
 
 
 class Resolver:
@@ -290,7 +260,7 @@ def _failure(stderr: str, status: int) -> Exception:
             f"packages: {named} has no wheel for this base and Python",
             builder="daemonless",
             field="packages",
-            hint=_HINT,
+            hint=FROM_SOURCES,
         )
     cause = next((line.partition("cause:")[2].strip() for line in lines if "cause:" in line), "")
     return BuildFailed(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -134,6 +137,44 @@ def test_compressed_streams_are_taken_over_as_they_are(tmp_path: Path) -> None:
     raw = path.read_bytes()
     start = info.header_offset + 30 + len("x/data.bin")
     assert raw[start : start + info.compress_size] in layer(path)[0]
+
+
+_WITHOUT_ISAL = """
+import io, sys
+from pathlib import Path
+sys.modules["isal"] = None  # as where the package is not installed
+from imagespec.builders.assembly.layer_file import LayerWriter
+from imagespec.builders.assembly.wheel_layers import Archive, Owner, placed_files, write_files
+from imagespec.tarball import FOLDER, TarEntry
+from imagespec.wheels.placement import Scheme
+writer = LayerWriter(io.BytesIO())
+owner = Owner(uid=1000, gid=1000, above=(TarEntry("opt", FOLDER, 0o755),))
+with Archive(Path(sys.argv[1])) as archive:
+    write_files(writer, [(archive, placed_files(archive, Scheme(prefix="/opt/venv", python="3.11")))], owner)
+print(writer.finish().digest)
+"""
+
+
+def test_a_layer_is_the_same_with_either_library_that_inflates(tmp_path: Path) -> None:
+    path = wheel(tmp_path, {**FILES, "x/large.bin": (os.urandom(1 << 16) + bytes(1 << 16)) * 30})
+    command = [sys.executable, "-c", _WITHOUT_ISAL, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(layer(path)[1].digest)
+
+
+def test_streams_lie_behind_headers_of_any_length(tmp_path: Path) -> None:
+    path = tmp_path / "x-1.0-py3-none-any.whl"
+    content = {f"x/{size}.txt": str(size).encode() * 1000 for size in (0, 10, 64, 65, 500, 3000)}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            size = int(name[2:-4])
+            info.extra = b"\x99\x99" + size.to_bytes(2, "little") + bytes(size)
+            archive.writestr(info, data)
+        archive.writestr("x-1.0.dist-info/RECORD", "")
+    found = unpacked(layer(path)[0])
+    assert {name: found[f"{SITE}/{name}"][1] for name in content} == content
 
 
 def test_a_member_that_is_not_what_its_directory_says_is_refused(tmp_path: Path) -> None:

@@ -82,18 +82,19 @@ class Archive:
         return zlib.decompress(data, -zlib.MAX_WBITS) if member.method else data
 
     def _chunks(self, member: Member) -> Iterator[bytes]:
-        # The local header is read with the stream behind it: a guess of their sizes that is nearly always enough.
-        around = _LOCAL_HEADER_BYTES + len(member.name) + _EXTRA_BYTES
-        read = os.pread(self._handle, min(around + member.compressed_bytes, _CHUNK_BYTES), member.offset)
+        # The local header is read with the stream behind it, by a guess of its size that is nearly always enough.
+        ahead = _LOCAL_HEADER_BYTES + len(member.name) + _EXTRA_BYTES
+        read = os.pread(self._handle, min(ahead + member.compressed_bytes, _CHUNK_BYTES), member.offset)
         position = data_offset(read, member.offset)
         chunk = read[position - member.offset :][: member.compressed_bytes]
         left = member.compressed_bytes
         while left:
+            chunk = chunk or os.pread(self._handle, min(left, _CHUNK_BYTES), position)
             if not chunk:
                 raise IntegrityError("wheel: it ends before its last member", hint="delete it from the cache")
             position, left = position + len(chunk), left - len(chunk)
             yield chunk
-            chunk = os.pread(self._handle, min(left, _CHUNK_BYTES), position) if left else b""
+            chunk = b""
 
 
 def placed_files(archive: Archive, scheme: Scheme) -> tuple[Placed, ...]:

@@ -58,17 +58,19 @@ def _disk_reads() -> int:
 
 def _hash_each(root: bytes, wanted: Sequence[Wanted], batch: list[int], results: list[bytes]) -> None:
     """Hash small files one after the other: the fastest way when they are in memory."""
-    read, close, sha256 = os.read, os.close, hashlib.sha256
+    open_, read, close, sha256 = os.open, os.read, os.close, hashlib.sha256
+    above = root + b"/"
     for index in batch:
         path, size = wanted[index]
-        handle = _opened(root, path)
         try:
-            # One byte more than expected shows that the file has grown.
-            data = read(handle, size + 1)
+            handle = open_(above + path.encode() if path else root, _FLAGS)
+            try:
+                # One byte more than expected shows that the file has grown.
+                data = read(handle, size + 1)
+            finally:
+                close(handle)
         except OSError as error:
             raise _error(path, error) from error
-        finally:
-            close(handle)
         if len(data) != size:
             raise _changed(path)
         results[index] = sha256(data).digest()

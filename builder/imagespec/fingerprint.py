@@ -18,7 +18,16 @@ from imagespec.plan import BuildPlan, CopyFiles, Step, environment_of
 from imagespec.snapshot import ContextEntry, Entries, EntryKind
 from imagespec.values import dataclass, fields, is_dataclass
 
-__all__ = ["Fingerprint", "encode", "environment_reference", "fingerprint_of", "tag_of", "tree_digest"]
+__all__ = [
+    "Fingerprint",
+    "encode",
+    "entry_bytes",
+    "environment_reference",
+    "file_bytes",
+    "fingerprint_of",
+    "tag_of",
+    "tree_digest",
+]
 
 TAG_PREFIX: Final = "x1-"
 ENVIRONMENT_PREFIX: Final = "env-"
@@ -89,17 +98,26 @@ def tree_digest(entries: Sequence[ContextEntry]) -> bytes:
     tree = hashlib.sha256()
     # A tree may hold 100,000 entries: only a few of them are text at a time.
     for start in range(0, len(entries), _ENTRIES_AT_ONCE):
-        tree.update(b"".join(map(_entry, entries[start : start + _ENTRIES_AT_ONCE])))
+        tree.update(b"".join(map(entry_bytes, entries[start : start + _ENTRIES_AT_ONCE])))
     return tree.digest()
 
 
-def _entry(entry: ContextEntry) -> bytes:
+def entry_bytes(entry: ContextEntry) -> bytes:
     """Return kind, executable bit, framed path, framed link target, and 32 bytes of content digest for a file."""
     text, kind, executable, _, sha256, link = entry
     path, target = text.encode(), link.encode()
     letter = b"f" if kind is EntryKind.FILE else _KINDS[kind]
     letter = letter.upper() if executable else letter
     return b"%s%d:%s%d:%s%s" % (letter, len(path), path, len(target), target, sha256)
+
+
+def file_bytes(folder: str, names: Sequence[str], executable: Sequence[bool], sha256: Sequence[bytes]) -> list[bytes]:
+    """Return of many files in one folder ('' or ending with '/') what ``entry_bytes`` returns of one."""
+    paths = [(folder + name).encode() for name in names]
+    return [
+        b"%s%d:%s0:%s" % (b"F" if may_run else b"f", len(path), path, digest)
+        for path, may_run, digest in zip(paths, executable, sha256, strict=True)
+    ]
 
 
 def encode(value: Any) -> bytes:
@@ -109,7 +127,7 @@ def encode(value: Any) -> bytes:
     if value is None or isinstance(value, (bool, int, str, bytes)):
         return _scalar(value)
     if isinstance(value, ContextEntry):
-        return _framed(b"F", _entry(value))
+        return _framed(b"F", entry_bytes(value))
     if isinstance(value, (list, tuple, Entries)):
         return _framed(b"L", b"".join(encode(item) for item in value))
     if isinstance(value, Mapping):

@@ -21,7 +21,7 @@ from itertools import starmap
 from operator import attrgetter
 from typing import Final, TypeAlias
 
-__all__ = ["DIGEST_BYTES", "SLACK_NS", "Listed", "StatCache", "Table", "keys_of", "sizes_and_modes"]
+__all__ = ["DIGEST_BYTES", "SLACK_NS", "Listed", "StatCache", "Table", "keys_of", "modes", "sizes"]
 
 SLACK_NS: Final = 2_000_000_000
 """A file that changed less than this before the look is read again next time: the coarsest clock of a file system."""
@@ -34,6 +34,8 @@ their keys one after the other. A folder without such files is not listed."""
 
 _MAGIC: Final = b"imagespec-stat-2\n"
 _KEY: Final = struct.Struct("<qqqQQI")
+_SIZE: Final = struct.Struct("<q36x")
+_MODE: Final = struct.Struct("<40xI")
 _COUNTS: Final = struct.Struct("<II")
 _FOLDER: Final = struct.Struct("<III")
 _pack = _KEY.pack
@@ -45,9 +47,14 @@ def keys_of(statuses: Iterable[os.stat_result]) -> bytes:
     return b"".join(starmap(_pack, map(_what_counts, statuses)))
 
 
-def sizes_and_modes(keys: bytes) -> Iterator[tuple[int, int]]:
-    """Yield size and mode of every key."""
-    return ((size, mode) for size, _, _, _, _, mode in _KEY.iter_unpack(keys))
+def sizes(keys: bytes) -> list[int]:
+    """Return the size in bytes that each key tells."""
+    return [size for (size,) in _SIZE.iter_unpack(keys)]
+
+
+def modes(keys: bytes) -> list[int]:
+    """Return the mode that each key tells."""
+    return [mode for (mode,) in _MODE.iter_unpack(keys)]
 
 
 class Table:

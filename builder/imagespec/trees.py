@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
 from imagespec import content
-from imagespec.fingerprint import tree_digest
+from imagespec.fingerprint import entry_bytes, file_bytes, tree_digest
 from imagespec.snapshot import ContextEntry, Entries, EntryKind
-from imagespec.stat_cache import DIGEST_BYTES, Listed, StatCache, Table, sizes_and_modes
+from imagespec.stat_cache import DIGEST_BYTES, Listed, StatCache, Table, modes, sizes
 
 __all__ = ["OWNER_MAY_EXECUTE", "digest_of_file", "entries_of"]
 
@@ -45,13 +46,11 @@ def entries_of(
     # The whole goes by what is not in its folders: links, empty folders, and what its paths start with.
     name = tree_digest((*_SAMPLE, ContextEntry(prefix, EntryKind.FOLDER), *others))
     trees = dict(table.trees) if is_as_it_was else {}
-    if name in trees:
-        return Entries(trees[name], count, make)
-    made = make()
-    trees[name] = digest = tree_digest(made)
-    if cache:
-        cache.save(root, folders, digests, looked_at_ns, dict([*trees.items()][-_TREES_KEPT:]))
-    return Entries(digest, count, lambda: made)
+    if name not in trees:
+        trees[name] = _tree_digest(prefix, folders, digests, others)
+        if cache:
+            cache.save(root, folders, digests, looked_at_ns, dict([*trees.items()][-_TREES_KEPT:]))
+    return Entries(trees[name], count, make)
 
 
 def digest_of_file(file: bytes, key: bytes, cache: StatCache | None, looked_at_ns: int) -> bytes:
@@ -80,22 +79,37 @@ def _completed(root: bytes, folders: Sequence[Listed], known: Sequence[bytes | N
 
 def _files(folders: Sequence[Listed]) -> Iterator[content.Wanted]:
     for prefix, names, keys in folders:
-        for name, (size, _) in zip(names.split("\0"), sizes_and_modes(keys), strict=True):
+        for name, size in zip(names.split("\0"), sizes(keys), strict=True):
             yield prefix + name, size
+
+
+def _tree_digest(
+    prefix: str, folders: Sequence[Listed], digests: Sequence[bytes], others: Sequence[ContextEntry]
+) -> bytes:
+    """Return what ``tree_digest`` gives for the entries, without making them."""
+    parts = [(entry.path, entry_bytes(entry)) for entry in others]
+    for (folder, names, keys), whole in zip(folders, digests, strict=True):
+        start, each = prefix + folder, names.split("\0")
+        executable = [mode & OWNER_MAY_EXECUTE != 0 for mode in modes(keys)]
+        parts += zip([start + name for name in each], file_bytes(start, each, executable, _each(whole)), strict=True)
+    parts.sort()
+    return hashlib.sha256(b"".join([part for _, part in parts])).digest()
+
+
+def _each(digests: bytes) -> list[bytes]:
+    return [digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)]
 
 
 def _entries(
     prefix: str, folders: Sequence[Listed], digests: Sequence[bytes], others: Sequence[ContextEntry]
 ) -> tuple[ContextEntry, ...]:
     """Return the sorted entries."""
-    kind, make = EntryKind.FILE, ContextEntry._make
     entries = list(others)
     for (folder, names, keys), whole in zip(folders, digests, strict=True):
         start = prefix + folder
-        each = [whole[at : at + DIGEST_BYTES] for at in range(0, len(whole), DIGEST_BYTES)]
         entries += [
-            make((start + name, kind, mode & OWNER_MAY_EXECUTE != 0, size, digest, ""))
-            for name, (size, mode), digest in zip(names.split("\0"), sizes_and_modes(keys), each, strict=True)
+            ContextEntry(start + name, EntryKind.FILE, mode & OWNER_MAY_EXECUTE != 0, size, digest)
+            for name, size, mode, digest in zip(names.split("\0"), sizes(keys), modes(keys), _each(whole), strict=True)
         ]
     entries.sort()
     return tuple(entries)

@@ -58,8 +58,9 @@ bench: $(READY) ## side-by-side benchmarks, and their page: make bench [ONLY=par
 bench-compare: ## name the rows whose ratio fell by more than the spread: make bench-compare A=old.json B=new.json
 	@bench/compare $(A) $(B)
 
-bench-table: ## put the table of a report into docs/performance.md: make bench-table RESULT=file.json
+bench-table: ## put a report's tables into README.md and docs/performance.md: make bench-table RESULT=file.json
 	@$(PYTHON) -m bench.table $(RESULT) docs/performance.md
+	@$(PYTHON) -m bench.table --short $(RESULT) README.md
 
 testbed-up: ## start the engine, the registries and the base images that tests use
 	@$(PYTHON) testdata/testbed/bed.py up

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.page import page
-from bench.rows import say
+from bench.rows import failure, say
 from bench.table import markdown
 
 HERE = Path(__file__).resolve().parent
@@ -28,8 +28,10 @@ PARTS = {
     "startup": ("startup",),
     "fingerprint": ("fingerprint",),
     "registry": ("registry",),
-    "build": ("build",),
+    "build": ("build", "peers"),
     "serialize": ("serialize",),
+    "many": ("many",),
+    "growth": ("growth",),
 }
 
 
@@ -74,7 +76,7 @@ def _measured(part: str, quick: bool) -> Iterator[dict[str, Any]]:
             yield from found
         except Exception as error:
             say(f"{part}: {module}: {error}")
-            yield {"part": part, "name": module, "error": f"{type(error).__name__}: {error}"}
+            yield failure(part, module, error)
 
 
 def _write(out: Path, page_file: Path, report: dict[str, Any]) -> None:

@@ -46,7 +46,9 @@ def distance(row: Mapping[str, Any]) -> tuple[float, str] | None:
 
 def farthest(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, str, Mapping[str, Any]]]:
     """Return the rows farthest from their limit, (distance, limit, row), the farthest first."""
-    found = [(*where, row) for row in rows if (where := distance(row)) is not None]
+    # A row for each peer has the same figure of ours: one of them will do.
+    distinct = {(row["part"], row["name"]): row for row in rows if distance(row) is not None}
+    found = [(*where, row) for row in distinct.values() if (where := distance(row)) is not None]
     return sorted(found, key=lambda one: -one[0])[:_FARTHEST]
 
 

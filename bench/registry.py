@@ -1,26 +1,41 @@
-"""Look-ups and pushes, beside what people would use: the docker SDK (flytekit's way), skopeo, curl.
+"""Look-ups, pushes and copies, beside what people would use: the docker SDK (flytekit's way), skopeo, oras, curl.
 
 Half of the references exist. The peers look them up one by one, as their users do (flytekit's ``exist`` makes a docker
 client for each); since that takes the same time for each, they get fewer of them than we do, and every figure is
 seconds for one reference. The longer line is a proxy of ours that adds 40 ms to each round trip, that of making a
 connection included. The SDK's look-ups go through the engine, whose image store has none of them.
+
+The limit of look-ups is what the registry answers when HEAD requests are pipelined on four connections; that of a push
+is reading the file, hashing it and sending it to a server on loopback that keeps nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.rows import ROOT, Runner, cache_folder, in_turn, row, say, test_bed
-from bench.servers import server
+from bench.environment import debian_program
+from bench.rows import (
+    Runner,
+    attempts,
+    cache_folder,
+    in_turn,
+    limit,
+    peer_python,
+    row,
+    say,
+    test_bed,
+)
+from bench.servers import count_requests, server
 
 PART = "registry"
 COUNT = 200
+ORAS = "oras==0.2.43"
 LARGE_BYTES = 500_000_000
 HUGE_BYTES = 5_000_000_000
 MAX_PEAK_BYTES = 100_000_000
@@ -60,6 +75,71 @@ for text in sys.argv[2:]:
 print(f"bench_each={(time.perf_counter() - start) / len(sys.argv[2:])}")
 assert present * 2 == len(sys.argv[2:]), present
 """
+_ORAS = """
+import sys, time, oras.client
+start, present, client = time.perf_counter(), 0, oras.client.OrasClient(insecure=True)
+for text in sys.argv[1:]:
+    try:
+        client.get_manifest(text)
+        present += 1
+    except ValueError:
+        pass
+print(f"bench_each={(time.perf_counter() - start) / len(sys.argv[1:])}")
+assert present * 2 == len(sys.argv[1:]), present
+"""
+_PIPELINED = """
+import socket, sys, threading, time
+host, _, port = sys.argv[1].partition("/")[0].partition(":")
+def ask(references):
+    names = [text.partition("/")[2].rpartition(":") for text in references]
+    accept = "application/vnd.oci.image.manifest.v1+json"
+    head = "HEAD /v2/{}/manifests/{} HTTP/1.1\\r\\nHost: x\\r\\nAccept: " + accept + "\\r\\n\\r\\n"
+    lines = [head.format(path, tag) for path, _, tag in names]
+    with socket.create_connection((host, int(port))) as link:
+        link.sendall("".join(lines).encode())
+        seen = 0
+        while seen < len(names):
+            seen += link.recv(1 << 16).count(b"HTTP/1.1 ")
+start = time.perf_counter()
+threads = [threading.Thread(target=ask, args=(sys.argv[1 + first::4],)) for first in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(f"bench_each={(time.perf_counter() - start) / len(sys.argv[1:])}")
+"""
+_COPY = """
+import sys
+from imagespec.names import Reference
+from imagespec.registry.copies import copy_image
+from imagespec.registry.http import HttpRegistry
+origin, name = map(Reference.parse, sys.argv[1:])
+with HttpRegistry() as registry:
+    copy_image(registry, origin, registry, name)
+"""
+_SEND = """
+import hashlib, socket, sys, time
+host, _, port = sys.argv[1].partition(":")
+start, digest = time.perf_counter(), hashlib.sha256()
+with open(sys.argv[2], "rb") as file, socket.create_connection((host, int(port))) as link:
+    size = file.seek(0, 2)
+    file.seek(0)
+    link.sendall(f"PUT /v2/x/y/blobs/uploads/1 HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: {size}\\r\\n\\r\\n".encode())
+    while block := file.read(1 << 20):
+        digest.update(block)
+        link.sendall(block)
+    link.recv(1 << 16)
+print(f"bench_push={time.perf_counter() - start}")
+"""
+_ORAS_PUSH = """
+import os, sys, time, oras.client
+from pathlib import Path
+host, file, digest = sys.argv[1:]
+start = time.perf_counter()
+client = oras.client.OrasClient(insecure=True)
+layer = {"mediaType": "x", "digest": digest, "size": Path(file).stat().st_size}
+answer = client.upload_blob(file, client.get_container(f"{host}/bench/{os.urandom(6).hex()}:x"), layer)
+print(f"bench_push={time.perf_counter() - start}")
+assert answer.status_code == 201, answer.text
+"""
 _PUSH = """
 import os, sys, time
 from pathlib import Path
@@ -89,18 +169,33 @@ print(f"bench_push={time.perf_counter() - start}")
 """
 
 
-def measure(*, quick: bool = False) -> list[dict[str, Any]]:
-    """Return the rows; ``quick`` means fewer references for the peers, fewer runs, and a smaller huge blob."""
+def measure(*, quick: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield the rows; ``quick`` means fewer references for the peers, fewer runs, and smaller blobs."""
     bed = test_bed()
     present = _references(bed["registry"])
-    rows = _look_ups("loopback", present, bed, goal=15, peers=20 if quick else 100, times=3 if quick else 5)
-    with server("delay", bed["registry"], "0.04") as host:
-        far = [text.replace(bed["registry"], host, 1) for text in present]
-        rows += _look_ups("40 ms", far, bed, goal=150, peers=10 if quick else 40, times=2 if quick else 3)
-    rows += _cold(present, bed, times=3 if quick else 5)
-    rows += _push(bed["registry"], times=3 if quick else 7)
-    rows += _huge(HUGE_BYTES // 10 if quick else HUGE_BYTES)
-    return rows
+    times = 3 if quick else 5
+
+    def loopback() -> list[dict[str, Any]]:
+        return _look_ups("loopback", present, bed, goal=15, peers=20 if quick else 100, times=times)
+
+    def far_away() -> list[dict[str, Any]]:
+        with server("delay", bed["registry"], "0.04") as host:
+            far = [text.replace(bed["registry"], host, 1) for text in present]
+            return _look_ups("40 ms", far, bed, goal=150, peers=6 if quick else 40, times=2 if quick else 3)
+
+    def cold() -> list[dict[str, Any]]:
+        return _cold(present, bed, times=2 if quick else 5)
+
+    def copy() -> list[dict[str, Any]]:
+        return _copy(bed, times=times)
+
+    def push() -> list[dict[str, Any]]:
+        return _push(bed["registry"], LARGE_BYTES // 5 if quick else LARGE_BYTES, times=3 if quick else 7)
+
+    def huge() -> list[dict[str, Any]]:
+        return _huge(HUGE_BYTES // 10 if quick else HUGE_BYTES)
+
+    yield from attempts(PART, [loopback, far_away, cold, copy, push, huge])
 
 
 def _references(host: str) -> list[str]:
@@ -122,24 +217,50 @@ def _look_ups(
 ) -> list[dict[str, Any]]:
     say(f"looking up {COUNT} references, {line}")
     few = references[:peers]
-    ours = Runner(who="imagespec", command=[sys.executable, "-c", _OURS, *references])
-    sdk = Runner(who="docker SDK", command=[sys.executable, "-c", _SDK, *few], environment=_engine(bed))
-    runners = [ours, sdk]
-    if skopeo := _skopeo():
-        program, environment = skopeo
-        command = [sys.executable, "-c", _SKOPEO, program, *few]
-        runners.append(Runner(who="skopeo inspect", command=command, environment=environment))
-    runs = in_turn(runners, times)
-    counts = {"references": COUNT, "peer_references": peers}
-    rows = [
-        row(
-            PART, f"one of {COUNT} references, {line}", runs[0], runs[1], "docker SDK", what="each", goal=goal, **counts
-        )
+    runners = [
+        Runner(who="imagespec", command=[sys.executable, "-c", _OURS, *references]),
+        Runner(who="pipelined", command=[sys.executable, "-c", _PIPELINED, *references]),
+        Runner(who="docker SDK", command=[sys.executable, "-c", _SDK, *few], environment=_engine(bed)),
+        Runner(who="oras-py", command=[peer_python(ORAS), "-c", _ORAS, *few]),
     ]
-    if len(runs) > 2:
-        name = f"one of {COUNT} references, {line}"
-        rows.append(row(PART, name, runs[0], runs[2], "skopeo inspect", what="each", **counts))
-    return rows
+    if skopeo := debian_program("skopeo", "usr/bin/skopeo"):
+        command = [sys.executable, "-c", _SKOPEO, skopeo.path, *few]
+        runners.append(Runner(who="skopeo inspect", command=command, environment=skopeo.environment))
+    ours, floor, *others = in_turn(runners, times)
+    more = {
+        "references": COUNT,
+        "peer_references": peers,
+        "limit": limit("HEAD requests pipelined on 4 connections", floor, "each"),
+        "requests": _requests(runners[0], bed) / COUNT,
+    }
+    name = f"one of {COUNT} references, {line}"
+    return [
+        row(
+            PART,
+            name,
+            ours,
+            runs,
+            runner.who,
+            what="each",
+            goal=goal if runner.who == "docker SDK" else None,
+            **more,
+            peer_requests=_requests(runner, bed) / peers,
+        )
+        for runner, runs in zip(runners[2:], others, strict=True)
+    ]
+
+
+def _requests(runner: Runner, bed: dict[str, Any]) -> float:
+    """Return how many requests one more run sends."""
+    hosts = {word.partition("/")[0] for word in runner.command if "/bench/look-ups:" in word}
+    with count_requests(bed["registry"]) as counter:
+        command = [
+            word.replace(host, counter.host, 1) if "/bench/look-ups:" in word else word
+            for word in runner.command
+            for host in hosts
+        ]
+        replace(runner, command=command).run()
+        return counter.read().requests
 
 
 def _cold(references: Sequence[str], bed: dict[str, Any], times: int) -> list[dict[str, Any]]:
@@ -148,18 +269,58 @@ def _cold(references: Sequence[str], bed: dict[str, Any], times: int) -> list[di
     command = [sys.executable, "-m", "imagespec", "exists", *references]
     ours = Runner(who="imagespec", command=command, statuses=(1,))  # since every second one is absent
     sdk = Runner(who="docker SDK", command=[sys.executable, "-c", _SDK, *references], environment=_engine(bed))
-    runs = in_turn([ours, sdk], times)
-    return [row(PART, f"cold `imagespec exists` of {COUNT} references", runs[0], runs[1], "docker SDK, cold process")]
+    bare = Runner(who="pipelined", command=[sys.executable, "-c", _PIPELINED, *references])
+    mine, theirs, floor = in_turn([ours, sdk, bare], times)
+    name = f"cold `imagespec exists` of {COUNT} references"
+    beside = limit("a cold Python that pipelines HEAD requests", floor)
+    return [row(PART, name, mine, theirs, "docker SDK, cold process", limit=beside)]
 
 
-def _push(host: str, times: int) -> list[dict[str, Any]]:
-    say(f"pushing {LARGE_BYTES // 1_000_000} MB")
-    file, digest = _large_file()
-    ours = Runner(who="imagespec", command=[sys.executable, "-c", _PUSH, host, str(file), digest])
-    curl = Runner(who="curl", command=[sys.executable, "-c", _CURL, host, str(file), digest])
-    runs = in_turn([ours, curl], times)
-    name = f"push one blob of {LARGE_BYTES // 1_000_000} MB"
-    return [row(PART, name, runs[0], runs[1], "curl -T", what="push", goal=0.8, bytes_pushed=LARGE_BYTES)]
+def _copy(bed: dict[str, Any], times: int) -> list[dict[str, Any]]:
+    """An image to another repository of the same registry: whole cold processes."""
+    skopeo = debian_program("skopeo", "usr/bin/skopeo")
+    if skopeo is None:
+        return []
+    say("copying an image")
+    origin = f"{bed['registry']}/{bed['bases']['python3.11']}"
+    ours = [sys.executable, "-c", _COPY, origin]
+    theirs = [skopeo.path, "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false"]
+    theirs.append(f"docker://{origin}")
+
+    def runner(who: str, command: list[str], prefix: str = "", **more: Any) -> Runner:
+        full = [*command, ""]
+
+        def before() -> None:
+            full[-1] = f"{prefix}{bed['registry']}/bench/copy-{os.urandom(6).hex()}:x"
+
+        return Runner(who=who, command=full, before=before, **more)
+
+    mine, peer = in_turn(
+        [runner("imagespec", ours), runner("skopeo", theirs, "docker://", environment=skopeo.environment)], times
+    )
+    return [row(PART, "copy an image to another repository", mine, peer, "skopeo copy")]
+
+
+def _push(host: str, size_bytes: int, times: int) -> list[dict[str, Any]]:
+    say(f"pushing {size_bytes // 1_000_000} MB")
+    file, digest = _large_file(size_bytes)
+    arguments = [host, str(file), digest]
+    with server("sink") as sink:
+        ours, curl, oras, floor = in_turn(
+            [
+                Runner(who="imagespec", command=[sys.executable, "-c", _PUSH, *arguments]),
+                Runner(who="curl", command=[sys.executable, "-c", _CURL, *arguments]),
+                Runner(who="oras-py", command=[peer_python(ORAS), "-c", _ORAS_PUSH, *arguments]),
+                Runner(who="limit", command=[sys.executable, "-c", _SEND, sink, str(file)]),
+            ],
+            times,
+        )
+    name = f"push one blob of {size_bytes // 1_000_000} MB"
+    more = {"bytes_pushed": size_bytes, "limit": limit("read, hashed and sent to nobody", floor, "push")}
+    return [
+        row(PART, name, ours, curl, "curl -T", what="push", goal=0.8, **more),
+        row(PART, name, ours, oras, "oras-py", what="push", **more),
+    ]
 
 
 def _huge(size_bytes: int) -> list[dict[str, Any]]:
@@ -180,11 +341,11 @@ def _huge(size_bytes: int) -> list[dict[str, Any]]:
     return [{**found, "met": ours.peak_bytes <= MAX_PEAK_BYTES, "peak_limit_bytes": MAX_PEAK_BYTES}]
 
 
-def _large_file() -> tuple[Path, str]:
-    file = cache_folder() / "large"
-    if not file.exists() or file.stat().st_size != LARGE_BYTES:
+def _large_file(size_bytes: int) -> tuple[Path, str]:
+    file = cache_folder() / f"large-{size_bytes}"
+    if not file.exists() or file.stat().st_size != size_bytes:
         with file.open("wb") as out:
-            for _ in range(LARGE_BYTES // 1_000_000):
+            for _ in range(size_bytes // 1_000_000):
                 out.write(os.urandom(1_000_000))
     return file, f"sha256:{_sha256(file)}"
 
@@ -199,21 +360,3 @@ def _sha256(file: Path) -> str:
 
 def _engine(bed: dict[str, Any]) -> dict[str, str]:
     return {"DOCKER_HOST": bed["docker_host"], "DOCKER_CONFIG": bed["docker_config"]}
-
-
-def _skopeo() -> tuple[str, dict[str, str]] | None:
-    """Return skopeo's path and what it needs: the machine's, or Debian's package unpacked by the test-bed."""
-    if found := shutil.which("skopeo"):
-        return found, {}
-    sys.path.append(str(ROOT / "testdata"))
-    from testbed import packages
-    from testbed.common import TestbedError, paths_from_environment
-
-    try:
-        folder = packages.ensure(
-            paths_from_environment(), "skopeo", ("skopeo", "libgpgme11", "libassuan0", "libgpg-error0")
-        )
-    except TestbedError as error:
-        say(f"without skopeo: {error}")
-        return None
-    return str(folder / "usr/bin/skopeo"), {"LD_LIBRARY_PATH": str(next(folder.glob("usr/lib/*-linux-gnu")))}

@@ -19,11 +19,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Run", "Runner", "attempts", "cache_folder", "in_turn", "limit", "peer_python", "row", "say", "test_bed"]
+__all__ = [
+    "Run",
+    "Runner",
+    "attempts",
+    "cache_folder",
+    "failure",
+    "in_turn",
+    "limit",
+    "peer_python",
+    "row",
+    "say",
+    "test_bed",
+]
 
 ROOT = Path(__file__).resolve().parents[1]
 _OURS = ("imagespec", "with us")
 _PLACES = 6
+_TOLD = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +126,14 @@ def attempts(part: str, steps: Iterable[Callable[[], Iterable[dict[str, Any]]]])
         except Exception as error:
             name = getattr(step, "__name__", "") or str(step)
             say(f"{part}, {name}: {error}")
-            yield {"part": part, "name": name, "error": f"{type(error).__name__}: {error}"}
+            yield failure(part, name, error)
+
+
+def failure(part: str, name: str, error: Exception) -> dict[str, Any]:
+    """Return the record of what could not be measured, with the end of what was said."""
+    said = str(error)
+    told = said if len(said) <= _TOLD else f"{said[: _TOLD // 3]} […] {said[-_TOLD:]}"
+    return {"part": part, "name": name, "error": f"{type(error).__name__}: {told}"}
 
 
 def row(

@@ -21,6 +21,7 @@ __all__ = ["Counter", "Traffic", "count_requests", "server"]
 
 _BLOCK_BYTES = 1 << 18
 _COUNTS = "/-/counts"
+_TLS = b"\x16"
 _LENGTH = re.compile(rb"(?im)^content-length: *(\d+)")
 _CHUNKED = re.compile(rb"(?im)^transfer-encoding:.*chunked")
 
@@ -114,11 +115,18 @@ class _Count:
         self._bytes = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = await reader.read(1)
+        if first in (b"", _TLS):
+            # An engine tries TLS first, and goes on without it when it is told at once that there is none.
+            writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+            writer.close()
+            return
         there, back = await asyncio.open_connection(self._host, self._port, limit=_BLOCK_BYTES)
         answers = asyncio.create_task(_pipe(there, writer, 0))
         try:
             while True:
-                head = await reader.readuntil(b"\r\n\r\n")
+                head = first + await reader.readuntil(b"\r\n\r\n")
+                first = b""
                 if head.split(b" ", 2)[1].decode() == _COUNTS:
                     writer.write(self._told())
                     break

@@ -1,18 +1,20 @@
-"""Rows as a table in Markdown: ``python -m bench.table FILE.json [README.md]`` prints it, or puts it into a page.
+"""Rows as tables in Markdown: ``bench.table FILE.json [PAGE.md] [--short]`` prints one, or puts it into a page.
 
-In the page it goes between the lines ``<!-- bench -->`` and ``<!-- /bench -->``.
+In the page it goes between the lines ``<!-- bench -->`` and ``<!-- /bench -->``. The short one, for the README, has
+two rows of each part and the columns that a newcomer asks for.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["between_marks", "bytes_text", "goal_text", "is_limit_row", "markdown", "seconds_text"]
+__all__ = ["between_marks", "bytes_text", "goal_text", "is_limit_row", "markdown", "seconds_text", "short"]
 
+_SHORT = 2
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 
 
@@ -23,6 +25,20 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines += [_line(_cells(row)) for row in report["rows"]]
     failures = [f"- {one['part']}, {one['name']}: not measured: {one['error']}" for one in report.get("failures", [])]
     return "\n".join([*lines, *([""] if failures else []), *failures]) + "\n"
+
+
+def short(report: Mapping[str, Any]) -> str:
+    """Return the rows beside a peer that have a goal, or else the first ones, at most two of each part, met or not."""
+    peers = [row for row in report["rows"] if not is_limit_row(row)]
+    chosen = []
+    for part in dict.fromkeys(row["part"] for row in peers):
+        own = [row for row in peers if row["part"] == part]
+        chosen += sorted(own, key=lambda row: row["goal"] is None)[:_SHORT]
+    lines = [_line(["what", "imagespec", "instead", "times faster"]), _line(["---", "---", "---", "---"])]
+    for row in chosen:
+        peer = f"{seconds_text(row['peer']['median_s'])} ({row['peer']['who']})"
+        lines.append(_line([row["name"], seconds_text(row["ours"]["median_s"]), peer, f"{row['ratio']:.3g}"]))
+    return "\n".join(lines) + "\n"
 
 
 def between_marks(text: str, table: str) -> str:
@@ -93,14 +109,19 @@ def _digits(number: float, digits: int = 3) -> str:
     return f"{number:.0f}" if number >= 10 ** (digits - 1) else f"{number:.{digits}g}"
 
 
-def _main(file: str, into: str = "") -> None:
-    table = markdown(json.loads(Path(file).read_text()))
-    if not into:
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.table", description="A report's rows as a table in Markdown.")
+    parser.add_argument("report", type=Path)
+    parser.add_argument("page", type=Path, nargs="?")
+    parser.add_argument("--short", action="store_true", help="a few rows of each part, for the README")
+    options = parser.parse_args()
+    report = json.loads(options.report.read_text())
+    table = short(report) if options.short else markdown(report)
+    if options.page is None:
         print(table, end="")
-        return
-    place = Path(into)
-    place.write_text(between_marks(place.read_text(), table))
+    else:
+        options.page.write_text(between_marks(options.page.read_text(), table))
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _main()

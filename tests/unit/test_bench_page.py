@@ -11,7 +11,7 @@ import pytest
 
 from bench.page import distance, farthest, page
 from bench.rows import Run, row
-from bench.table import between_marks, bytes_text, markdown, seconds_text
+from bench.table import between_marks, bytes_text, markdown, seconds_text, short
 
 TEMPLATE = (Path(__file__).resolve().parents[2] / "bench" / "report.template.html").read_text()
 
@@ -43,6 +43,15 @@ def test_the_table_tells_what_was_not_measured() -> None:
     assert text.endswith("\n\n- many, cold: not measured: OSError: gone\n")
 
 
+def test_the_short_table_has_two_rows_of_a_part_those_with_goals_first() -> None:
+    limit_row = made("limit", 1, 1, at_most=True, goal=2)
+    text = short(report(made("one", 1, 2), made("two", 1, 3), limit_row, made("three", 0.1, 0.4, goal=9)))
+    assert text.splitlines()[2:] == [
+        "| three | 100 ms | 400 ms (docker buildx) | 4 |",
+        "| one | 1 s | 2 s (docker buildx) | 2 |",
+    ]
+
+
 def test_the_table_goes_between_the_marks_of_a_page() -> None:
     text = "before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n"
     assert between_marks(text, "new\n") == "before\n<!-- bench -->\nnew\n<!-- /bench -->\nafter\n"
@@ -71,7 +80,13 @@ def test_the_distance_is_from_the_limit_measured_beside_or_of_a_row_that_is_one(
     assert distance(against) == (3.0, "bare Python")
     assert distance(memory) is None
     assert distance(made("d", 1, 2)) is None
-    rows = [against, memory, beside, *(made(f"r{n}", 1, 1, at_most=True) for n in range(20))]
+    rows = [
+        against,
+        memory,
+        beside,
+        {**beside, "peer": {**beside["peer"], "who": "another"}},
+        *(made(f"r{n}", 1, 1, at_most=True) for n in range(20)),
+    ]
     assert [one[2]["name"] for one in farthest(rows)[:2]] == ["a", "b"]
     assert len(farthest(rows)) == 10
 

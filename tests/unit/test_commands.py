@@ -73,6 +73,16 @@ def test_options_reach_buildx() -> None:
     assert (words["cache_to"], words["builder"], words["ssh"]) == ("type=inline", "remote", "default")
 
 
+def test_an_engine_with_an_image_store_only_passes_the_image_on() -> None:
+    made = plan()
+    command = buildx_build(
+        made, render(made, TEMPLATE), TARGET, BuildOptions(), contexts={}, insecure=False, passes_on=True
+    )
+    output = dict(command.keywords)["output"]
+    assert (output["push"], output["store"]) == ("", "false")
+    assert (output["compression"], output["compression-level"]) == ("gzip", "1")
+
+
 def test_without_a_registry_the_image_is_loaded() -> None:
     output = keywords(BuildOptions(load=True))["output"]
     assert output == {"type": "docker", "name": "registry.example/team/app:x1"}

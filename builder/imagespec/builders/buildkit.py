@@ -16,12 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from imagespec.builders import BuildOptions
-from imagespec.builders.commands import CA_SECRET, ENV_SECRET, buildx_build, context_texts, environment_script
+from imagespec.builders.commands import (
+    CA_SECRET,
+    ENV_SECRET,
+    BuildxBuild,
+    buildx_build,
+    context_texts,
+    environment_script,
+)
 from imagespec.builders.instances import docker_context
 from imagespec.builders.progress import ProgressDecoder
 from imagespec.builders.staging import work_folder, write_context
 from imagespec.builders.uv_binary import uv_folder
-from imagespec.dockerfile import UV_CONTEXT, render
+from imagespec.dockerfile import UV_CONTEXT, Rendering, render
 from imagespec.errors import BuildFailed, Cancelled, EngineUnavailable, IntegrityError
 from imagespec.events import Emit
 from imagespec.names import Digest, Reference
@@ -41,6 +48,7 @@ __all__ = ["BuildKitBuilder"]
 _SHELL: Final = ("/bin/sh", "-c", 'echo $$ >"$0/client.pid" && exec "$@" <"$0/context.tar"')
 _DOCKERFILE: Final = "Dockerfile"
 _STOP_PATIENCE_S: Final = 15.0
+_CONTAINERD_STORE: Final = "io.containerd.snapshotter.v1"
 _PLACE: Final = re.compile(r"^Dockerfile:(\d+)$", re.MULTILINE)
 _AGAIN_HINT: Final = "nothing was pushed; mend what the output above says and build again"
 _OWN_WORDS: Final = "imagespec: "
@@ -76,6 +84,7 @@ class BuildKitBuilder:
         self._locate = locate
         self._docker_config_dir = docker_config_dir
         self._docker = docker
+        self._passes_on = False
 
     def check(self, plan: BuildPlan) -> None:
         """Raise Unsupported when the plan has a step that cannot be rendered."""
@@ -94,6 +103,7 @@ class BuildKitBuilder:
                 )
             if not options.builder_instance:
                 client.version()
+                self._passes_on = _has_image_store(client)
         except ClientNotFoundError as error:
             raise EngineUnavailable("engine: there is no docker client on the PATH", hint=_ENGINE_HINT) from error
         except DockerException as error:
@@ -113,7 +123,31 @@ class BuildKitBuilder:
         options = self._bound(plan, options)
         insecure = not options.load and self._is_insecure(target.repository.registry)
         contexts = self._tool_images(plan) | ({UV_CONTEXT: uv} if uv else {})
-        command = buildx_build(plan, rendering, target, options, contexts=contexts, insecure=insecure)
+
+        def once(passes_on: bool) -> Descriptor:
+            command = buildx_build(
+                plan, rendering, target, options, contexts=contexts, insecure=insecure, passes_on=passes_on
+            )
+            digest = self._built(plan, files, rendering, command, options, emit)
+            return self._verified(target, digest, options)
+
+        if not self._passes_on or options.load or options.builder_instance:
+            return once(passes_on=False)
+        try:
+            return once(passes_on=True)
+        except IntegrityError:
+            # A client that takes the same words otherwise: all steps are in the layer cache now.
+            return once(passes_on=False)
+
+    def _built(
+        self,
+        plan: BuildPlan,
+        files: Files,
+        rendering: Rendering,
+        command: BuildxBuild,
+        options: BuildOptions,
+        emit: Emit,
+    ) -> Digest | None:
         with work_folder(self._store) as work:
             recipe = TextFile(path=_DOCKERFILE, data=rendering.dockerfile.encode())
             with (work / "context.tar").open("wb") as archive:
@@ -123,8 +157,7 @@ class BuildKitBuilder:
                 # buildx refuses the builder of another context by name: the client is pointed at it instead.
                 del keywords["builder"]
             self._run(work, keywords, ProgressDecoder(rendering.titles), options, emit)
-            digest = _digest_of_build(work / "metadata.json")
-        return self._verified(target, digest, options)
+            return _digest_of_build(work / "metadata.json")
 
     def _bound(self, plan: BuildPlan, options: BuildOptions) -> BuildOptions:
         """Return the options with the base's own place, where a mirror or a rewrite stands for it."""
@@ -215,6 +248,17 @@ class BuildKitBuilder:
                 hint="another build pushed the same tag meanwhile: build again",
             )
         return found
+
+
+def _has_image_store(client: DockerClient) -> bool:
+    """Return whether the default builder is an engine that keeps its images in containerd's store."""
+    from python_on_whales.exceptions import DockerException
+
+    try:
+        status = client.system.info().driver_status or []
+        return ["driver-type", _CONTAINERD_STORE] in status and client.buildx.inspect().driver == "docker"
+    except DockerException:
+        return False
 
 
 def _lines(client: DockerClient, keywords: dict[str, Any]) -> Iterator[str]:

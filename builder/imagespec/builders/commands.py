@@ -60,17 +60,19 @@ def buildx_build(
     *,
     contexts: Mapping[str, str],
     insecure: bool,
+    passes_on: bool = False,
 ) -> BuildxBuild:
     """Return the build of ``plan`` that pushes to ``target``, or loads it into the engine when the options say so.
 
-    ``contexts`` are build contexts by name, beside the one that the base is bound to.
+    ``contexts`` are build contexts by name, beside the one that the base is bound to. With ``passes_on`` the engine
+    only passes the image on to the registry, and keeps none for itself; its containerd image store is needed for that.
     """
     keywords: dict[str, Any] = {
         "build_args": dict(rendering.arguments),
         "build_contexts": {**contexts, **_base_context(plan, options)},
         "cache": options.use_cache,
         "labels": dict(options.labels),
-        "output": _output(target, options, insecure),
+        "output": _output(target, options, insecure, passes_on),
         "platforms": [str(platform) for platform in plan.platforms],
         # Provenance would make an index with an unknown/unknown platform out of a single image.
         "provenance": False,
@@ -156,10 +158,14 @@ def _base_context(plan: BuildPlan, options: BuildOptions) -> dict[str, str]:
     return {name: f"docker-image://{options.base}"} if options.base is not None else {}
 
 
-def _output(target: Reference, options: BuildOptions, insecure: bool) -> dict[str, str]:
+def _output(target: Reference, options: BuildOptions, insecure: bool, passes_on: bool) -> dict[str, str]:
     if options.load:
         return {"type": "docker", "name": str(target)}
     output = {"type": "image", "name": str(target), "push": "true", "oci-mediatypes": "true"}
+    if passes_on:
+        # For BuildKit an empty value means true. buildx reads it as false, and so does not have the engine push once
+        # more what it kept: it keeps nothing, above all no unpacked copy, which takes as long as making the layers.
+        output |= {"push": "", "store": "false"}
     if options.compression:
         # BuildKit's gzip always is one member.
         output["compression"] = "gzip" if options.compression == "gzip-member" else options.compression

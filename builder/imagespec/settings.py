@@ -23,6 +23,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +42,8 @@ _REGISTRY_KEYS: Final = ("insecure", "ca", "mirrors", "rewrite", "concurrency")
 _CA_VARIABLES: Final = ("IMAGESPEC_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _MAX_CONCURRENCY: Final = 256
 _IMPORT_LIMIT_S: Final = 60.0
+# A project's file without our name in it, plain or escaped, has no table of ours: it need not be parsed, nor be right.
+_MENTIONS: Final = ("imagespec", "\\u", "\\U", "\\x")
 _MAX_SECONDS: Final = 1_000_000.0
 
 
@@ -131,7 +134,7 @@ class _Table:
         """Return the table of the nearest folder with a configuration file, an empty one without."""
         for folder in (cwd, *cwd.parents):
             own = _toml(folder / "imagespec.toml")
-            project = (_toml(folder / "pyproject.toml") or {}).get("tool", {}).get("imagespec")
+            project = (_toml(folder / "pyproject.toml", _MENTIONS) or {}).get("tool", {}).get("imagespec")
             if own is None and project is None:
                 continue
             if project is not None and not isinstance(project, dict):
@@ -160,22 +163,33 @@ class _Table:
         return value
 
 
-def _toml(file: Path) -> dict[str, Any] | None:
+def _toml(file: Path, mentions: tuple[str, ...] = ("",)) -> dict[str, Any] | None:
+    """Return the tables of a file, None when there is none, or when its text has none of ``mentions``."""
     try:
         text = file.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UnicodeDecodeError as error:
         raise SettingsError(f"read {file}: not TOML: {error}", variable=file.name) from error
-    # Most folders have no such file, and need no parser.
+    if not any(word in text for word in mentions):
+        return None
+    try:
+        return _tables(text)
+    except ValueError as error:
+        raise SettingsError(f"read {file}: not TOML: {error}", variable=file.name) from error
+
+
+@lru_cache(maxsize=8)
+def _tables(text: str) -> dict[str, Any]:
+    """Return what a text in TOML says; a process that asks for many tags parses its project's file once.
+
+    Raise ValueError when it is none. Most folders have no such file, and need no parser.
+    """
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"read {file}: not TOML: {error}", variable=file.name) from error
+    return tomllib.loads(text)
 
 
 def _check_key(key: str, known: tuple[str, ...], where: str) -> None:

@@ -200,3 +200,25 @@ def test_the_rules_that_leave_files_out_are_chosen(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="IMAGESPEC_IGNORE: gitignor is not a setting") as caught:
         Settings.load({"HOME": "/h", "IMAGESPEC_IGNORE": "gitignor"}, tmp_path)
     assert caught.value.hint == "did you mean gitignore?"
+
+
+def test_a_projects_file_that_does_not_name_us_is_not_parsed(tmp_path: Path) -> None:
+    (tmp_path / "imagespec.toml").write_text('builder = "noop"\n')
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "pyproject.toml").write_text("[project\n")
+    assert Settings.load({}, inner).builder == "noop"
+    (inner / "pyproject.toml").write_text("# imagespec\n[project\n")
+    with pytest.raises(SettingsError, match="not TOML"):
+        Settings.load({}, inner)
+
+
+def test_our_table_is_found_however_its_name_is_written(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool."image\\u0073pec"]\nbuilder = "noop"\n')
+    assert Settings.load({}, tmp_path).builder == "noop"
+
+
+def test_an_edited_file_is_read_anew_in_one_process(tmp_path: Path) -> None:
+    for builder in ("noop", "auto", "noop"):
+        (tmp_path / "pyproject.toml").write_text(f"[tool.imagespec]\nbuilder = '{builder}'\n")
+        assert Settings.load({}, tmp_path).builder == builder

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -65,12 +65,18 @@ def find_compiler(minor: str, given: Sequence[str], store: Store) -> Compiler | 
     kept = store.record(key)
     if isinstance(kept, dict) and kept.get("stat") == _identity(kept.get("path", "")):
         return Compiler(path=kept["path"], version=kept["version"])
-    for path in (sys.executable, *given, _uv_finds(minor)):
+    for path in _candidates(minor, given):
         found = _asked(path) if path else None
         if found is not None and found.version.startswith(f"{minor}."):
             store.write_record(key, {"path": found.path, "version": found.version, "stat": _identity(found.path)})
             return found
     return None
+
+
+def _candidates(minor: str, given: Sequence[str]) -> Iterator[str]:
+    yield sys.executable
+    yield from given
+    yield _uv_finds(minor)  # a process of its own: asked only when the others do not fit
 
 
 def _identity(path: str) -> list[int] | None:

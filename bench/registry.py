@@ -176,21 +176,21 @@ def measure(*, quick: bool = False) -> Iterator[dict[str, Any]]:
     times = 3 if quick else 5
 
     def loopback() -> list[dict[str, Any]]:
-        return _look_ups("loopback", present, bed, goal=15, peers=20 if quick else 100, times=times)
+        return _look_ups("loopback", present, bed, goal=15, peers=20 if quick else 50, times=times)
 
     def far_away() -> list[dict[str, Any]]:
         with server("delay", bed["registry"], "0.04") as host:
             far = [text.replace(bed["registry"], host, 1) for text in present]
-            return _look_ups("40 ms", far, bed, goal=150, peers=6 if quick else 40, times=2 if quick else 3)
+            return _look_ups("40 ms", far, bed, goal=150, peers=4 if quick else 20, times=2 if quick else 3)
 
     def cold() -> list[dict[str, Any]]:
-        return _cold(present, bed, times=2 if quick else 5)
+        return _cold(present, bed, times=1 if quick else 3)
 
     def copy() -> list[dict[str, Any]]:
         return _copy(bed, times=times)
 
     def push() -> list[dict[str, Any]]:
-        return _push(bed["registry"], LARGE_BYTES // 5 if quick else LARGE_BYTES, times=3 if quick else 7)
+        return _push(bed["registry"], LARGE_BYTES // 5 if quick else LARGE_BYTES, times=2 if quick else 5)
 
     def huge() -> list[dict[str, Any]]:
         return _huge(HUGE_BYTES // 10 if quick else HUGE_BYTES)

@@ -32,7 +32,7 @@ print(image.with_pip_packages("pandas").with_apt_packages("git").uri)
 
 def measure(*, quick: bool = False) -> Iterator[dict[str, Any]]:
     """Yield the rows; ``quick`` means fewer runs."""
-    bench = _Bench(5 if quick else 15)
+    bench = _Bench(3 if quick else 11)
     yield from attempts(PART, [bench.imports, bench.help, bench.tags])
 
 

@@ -13,11 +13,12 @@ HEAVY = (
     *("packaging", "requests", "asyncio", "http.client", "ssl", "uv"),
     *("dataclasses", "inspect", "tomllib", "socket", "subprocess", "tempfile", "imagespec.clients"),
 )
+WITH_A_BUILD = ("imagespec.compose", "imagespec.clients", "imagespec.builders.daemonless", "importlib.metadata")
 
 
-def loaded_by(statement: str) -> list[str]:
-    """Return the heavy modules that a fresh interpreter has after ``statement``."""
-    script = f"import json, sys\n{statement}\nprint(json.dumps([n for n in {HEAVY!r} if n in sys.modules]))"
+def loaded_by(statement: str, names: tuple[str, ...] = HEAVY) -> list[str]:
+    """Return which of these modules a fresh interpreter has after ``statement``."""
+    script = f"import json, sys\n{statement}\nprint(json.dumps([n for n in {names!r} if n in sys.modules]))"
     command = [sys.executable, "-c", script]
     # From a folder without settings files, which are read where they are.
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd="/")
@@ -36,6 +37,12 @@ def loaded_by(statement: str) -> list[str]:
 )
 def test_nothing_heavy_is_loaded(statement: str) -> None:
     assert loaded_by(statement) == []
+
+
+def test_the_command_tag_loads_nothing_that_builds_or_looks_up() -> None:
+    statement = "from imagespec.cli import cli\ncli.get_command(None, 'tag')"
+    assert loaded_by(statement, WITH_A_BUILD) == []
+    assert loaded_by(statement.replace("tag", "build"), WITH_A_BUILD) == list(WITH_A_BUILD)
 
 
 def test_the_check_sees_what_is_loaded() -> None:

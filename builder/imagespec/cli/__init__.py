@@ -7,20 +7,12 @@ engine or a build step failed · 5 bytes are not what they should be · 70 a bug
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Final, NoReturn
 
 import click
 
-from imagespec.cli.building import build
-from imagespec.cli.caching import cache
-from imagespec.cli.explaining import explain
-from imagespec.cli.helping import doctor, schema
-from imagespec.cli.images import images
-from imagespec.cli.looking import dockerfile, exists, plan, tag
-from imagespec.cli.pruning import prune
-from imagespec.cli.reporting import report
-from imagespec.cli.session import say
-from imagespec.cli.warming import warm
+from imagespec.cli.naming import say
 from imagespec.errors import Cancelled, ImageSpecError
 from imagespec.report import error_lines
 
@@ -29,7 +21,38 @@ __all__ = ["cli", "main"]
 BUG: Final = 70
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+# Where each command is. One is imported when it is asked for: none waits for what another needs.
+_HOMES: Final = {
+    "build": "building",
+    "cache": "caching",
+    "dockerfile": "looking",
+    "doctor": "helping",
+    "exists": "looking",
+    "explain": "explaining",
+    "images": "images",
+    "plan": "looking",
+    "prune": "pruning",
+    "report": "reporting",
+    "schema": "helping",
+    "tag": "tagging",
+    "warm": "warming",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted(_HOMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of that name, None when there is none."""
+        if cmd_name not in _HOMES:
+            return None
+        command: click.Command = getattr(import_module(f"imagespec.cli.{_HOMES[cmd_name]}"), cmd_name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="imagespec-builder", prog_name="imagespec")
 def cli() -> None:
     """Turn a declared ImageSpec into a container image in a registry, and never build the same thing twice.
@@ -38,10 +61,6 @@ def cli() -> None:
     Example:
       imagespec build image.yaml
     """
-
-
-for _command in (build, warm, prune, report, plan, tag, exists, dockerfile, doctor, schema, explain, cache, images):
-    cli.add_command(_command)
 
 
 def main() -> NoReturn:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from imagespec.batch import Ending
 from imagespec.builders.assembly.archive import write_archive
-from imagespec.cli.session import say
+from imagespec.cli.naming import say
 from imagespec.ensure import BuildRequest
 from imagespec.errors import InputError, SpecError, Unsupported
 from imagespec.registry import Registry

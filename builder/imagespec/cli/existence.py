@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imagespec import targets
-from imagespec.cli.session import loaded
+from imagespec.cli.naming import loaded
 from imagespec.compose import Composition
 from imagespec.events import Emit
 from imagespec.names import Reference

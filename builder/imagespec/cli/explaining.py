@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 
 from imagespec.cli import options
-from imagespec.cli.session import composed, loaded, say
+from imagespec.cli.naming import loaded, say
+from imagespec.cli.session import composed
 from imagespec.compose import LABEL_FINGERPRINT, LABEL_RECORD, Composition
 from imagespec.errors import InputMissing, SpecError
 from imagespec.identity import Identity, Target

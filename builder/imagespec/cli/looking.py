@@ -1,11 +1,10 @@
-"""The commands that only look: ``plan``, ``tag``, ``exists``, ``dockerfile``."""
+"""The commands that only look: ``plan``, ``exists``, ``dockerfile``."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, Final
 
 import click
@@ -13,10 +12,11 @@ import click
 from imagespec.cli import options
 from imagespec.cli.existence import look_ups
 from imagespec.cli.listing import file_lines
+from imagespec.cli.naming import found as named
+from imagespec.cli.naming import loaded, raise_problems, say
 from imagespec.cli.overview import drawing, notes, overview, table
 from imagespec.cli.resolving import resolution_of
-from imagespec.cli.session import composed, loaded, raise_problems, say
-from imagespec.cli.session import found as named
+from imagespec.cli.session import composed
 from imagespec.compose import Composition, dockerfile_template
 from imagespec.dockerfile import render, title_of
 from imagespec.errors import ImageSpecError
@@ -26,9 +26,8 @@ from imagespec.registry.many import LookUp, resolve_many
 from imagespec.report import PlainReport
 from imagespec.settings import Settings
 from imagespec.stand_ins import look_up_stand_ins
-from imagespec.values import replace
 
-__all__ = ["dockerfile", "exists", "plan", "tag"]
+__all__ = ["dockerfile", "exists", "plan"]
 
 ABSENT: Final = 1
 
@@ -79,27 +78,6 @@ def plan(
             record["resolved"] = resolution_of(composition, found, offline=offline).record()
         click.echo(json.dumps(record) if form == "json" else _plan_text(record))
     raise_problems(findings)
-
-
-@click.command(epilog="Example: imagespec tag image.yaml --short")
-@options.target
-@options.registry
-@click.option("--short", is_flag=True, help="Only the tag, without registry and name.")
-@click.option("--flyte", is_flag=True, help="The tag that flytekit 1.16 gives the same spec, where it can be told.")
-@options.no_stat_cache
-@options.format
-def tag(target: tuple[str, ...], registry: str, short: bool, flyte: bool, no_stat_cache: bool, form: str) -> None:
-    """Print the image's name and tag. Nobody is asked: it follows from the spec and the files it names."""
-    composition = composed(Settings.load(), PlainReport(sys.stderr), no_stat_cache)
-    for found in loaded(target, registry):
-        identity = composition.identify(found)
-        if flyte:
-            names = import_module("imagespec.flyte_names")
-            identity = replace(identity, reference=names.flyte_reference(found, identity, composition.workspace))
-        if form == "json":
-            click.echo(json.dumps({"origin": found.origin, "image": identity.name, "tag": identity.reference.tag}))
-        else:
-            click.echo(identity.reference.tag if short else identity.name)
 
 
 @click.command(epilog="Example: imagespec exists image.yaml ghcr.io/team/etl:v1")

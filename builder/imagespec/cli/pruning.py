@@ -14,7 +14,8 @@ import click
 
 from imagespec import targets
 from imagespec.cli import options
-from imagespec.cli.session import composed, say
+from imagespec.cli.naming import say
+from imagespec.cli.session import composed
 from imagespec.compose import LABEL_FINGERPRINT, Composition
 from imagespec.errors import ImageSpecError, SpecError
 from imagespec.fingerprint import environment_reference

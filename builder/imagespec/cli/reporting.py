@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from imagespec.cli.session import composed, say
+from imagespec.cli.naming import say
+from imagespec.cli.session import composed
 from imagespec.errors import ImageSpecError, InputMissing, SettingsError, SpecError
 from imagespec.names import Reference
 from imagespec.registry import Registry

@@ -17,8 +17,9 @@ from imagespec.builders import Builder, Cancellation
 from imagespec.builders.cache_export import CacheExportingBuilder
 from imagespec.builders.instances import InstancePool, SpreadBuilder, instance_answers
 from imagespec.cli.archiving import archive, check_archive
+from imagespec.cli.naming import found, say
 from imagespec.cli.reporting import last_run
-from imagespec.cli.session import composed, found, say, stoppable
+from imagespec.cli.session import composed, stoppable
 from imagespec.cli.summary import exit_code, headline, record, result_line, tell
 from imagespec.compose import Composition
 from imagespec.ensure import BuildRequest

@@ -10,8 +10,8 @@ from typing import Any, Final
 import click
 
 from imagespec.cli import options
+from imagespec.cli.naming import say
 from imagespec.cli.run import Run, Wishes
-from imagespec.cli.session import say
 from imagespec.cli.summary import headline
 from imagespec.errors import SettingsError
 from imagespec.registry.many import LookUp

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.page import page
-from bench.rows import failure, say
+from bench.rows import failure, patience_s, say
 from bench.table import markdown
 
 HERE = Path(__file__).resolve().parent
+_QUICK_PATIENCE_S = 8.0
 
 #: The modules that measure each part. Each has ``measure(quick=…)``, which returns rows or yields them.
 PARTS = {
@@ -43,6 +44,8 @@ def main() -> int:
     parser.add_argument("--page", type=Path, default=HERE / "report.html", help="where the page goes")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer runs; under five minutes in all")
     options = parser.parse_args()
+    if options.quick:
+        patience_s.set(_QUICK_PATIENCE_S)
     out = options.out or HERE / "results" / f"{time.strftime('%Y-%m-%d')}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {

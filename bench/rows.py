@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ __all__ = [
     "failure",
     "in_turn",
     "limit",
+    "patience_s",
     "peer_python",
     "row",
     "say",
@@ -36,6 +38,9 @@ __all__ = [
 ROOT = Path(__file__).resolve().parents[1]
 _OURS = ("imagespec", "with us")
 _PLACES = 6
+
+#: How many seconds rounds of the same commands may go on: on a busy machine there are fewer of them.
+patience_s = ContextVar("patience_s", default=60.0)
 _TOLD = 300
 
 
@@ -106,11 +111,17 @@ class Runner:
         return tuple((where, round(taken / run.wall_s, 3)) for where, taken in ordered[:_PLACES])
 
 
-def in_turn(runners: Sequence[Runner], times: int) -> list[list[Run]]:
-    """Return the runs of each runner, taken in turn (A B A B), after one run of each that does not count."""
+def in_turn(runners: Sequence[Runner], times: int, clock: Callable[[], float] = time.monotonic) -> list[list[Run]]:
+    """Return the runs of each runner, taken in turn (A B A B), after one run of each that does not count.
+
+    There are ``times`` rounds, or fewer when they take longer than ``patience_s``, but one at least.
+    """
+    end = clock() + patience_s.get()
     for runner in runners:
         runner.run()
-    rounds = [[runner.run() for runner in runners] for _ in range(times)]
+    rounds = [[runner.run() for runner in runners]]
+    while len(rounds) < times and clock() < end:
+        rounds.append([runner.run() for runner in runners])
     found = [list(runs) for runs in zip(*rounds, strict=True)]
     for runner, runs in zip(runners, found, strict=True):
         if runner.who in _OURS and _after_python(runner.command):
@@ -246,5 +257,6 @@ def _spread(seconds: Sequence[float], runs: Sequence[Run]) -> dict[str, Any]:
         "min_s": round(min(seconds), 6),
         "max_s": round(max(seconds), 6),
         "peak_bytes": max(run.peak_bytes for run in runs),
+        "runs": len(runs),
         "command": runs[0].command,
     }

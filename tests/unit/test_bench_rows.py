@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench import fit, profiled
-from bench.rows import Run, Runner, attempts, in_turn, limit, row
+from bench.rows import Run, Runner, attempts, in_turn, limit, patience_s, row
 
 
 def runs(*seconds: float, peak: int = 1000, **printed: float) -> list[Run]:
@@ -52,6 +52,17 @@ def test_runs_are_taken_in_turn_after_one_that_does_not_count() -> None:
     found = in_turn(commands, 2)
     assert "".join(order) == "ababab"
     assert [len(one) for one in found] == [2, 2]
+
+
+def test_on_a_busy_machine_there_are_fewer_rounds_but_one_at_least() -> None:
+    now = iter(range(0, 1000, 25))
+    runs = in_turn([Runner(who="a", command=["true"])], 9, clock=lambda: next(now))
+    assert len(runs[0]) == 3  # the clock is looked at before each: 25, 50 and then 75, after 60 s of patience
+    token = patience_s.set(0.0)
+    try:
+        assert len(in_turn([Runner(who="a", command=["true"])], 9)[0]) == 1
+    finally:
+        patience_s.reset(token)
 
 
 def test_a_run_that_fails_says_what_it_said() -> None:

@@ -11,6 +11,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import cache
 from typing import Any, Final
 
 from imagespec.names import Digest, Reference, check_tag
@@ -122,6 +123,14 @@ def file_bytes(folder: str, names: Sequence[str], executable: Sequence[bool], sh
 
 def encode(value: Any) -> bytes:
     """Return the injective encoding of plain data, enumerations and dataclasses; raise TypeError for anything else."""
+    # Nearly all that a plan holds is of these types themselves; the questions below are for their subclasses.
+    kind: Any = type(value)
+    if kind is str:
+        data = value.encode()
+        return b"S%d:%s" % (len(data), data)
+    if kind is tuple or kind is list:
+        data = b"".join([encode(item) for item in value])
+        return b"L%d:%s" % (len(data), data)
     if isinstance(value, Enum):
         return _framed(b"E", encode([type(value).__name__, value.name]))
     if value is None or isinstance(value, (bool, int, str, bytes)):
@@ -133,8 +142,16 @@ def encode(value: Any) -> bytes:
     if isinstance(value, Mapping):
         return _framed(b"M", b"".join(encode(key) + encode(value[key]) for key in sorted(value)))
     if is_dataclass(value):
-        return _framed(b"D", encode([type(value).__name__, *([name, item] for name, item in _fields(value))]))
+        name, fields_of_it = _head(kind)
+        items = [_framed(b"L", key + encode(getattr(value, field))) for field, key in fields_of_it]
+        return _framed(b"D", _framed(b"L", b"".join([name, *items])))
     raise TypeError(f"no encoding for {type(value).__name__}")
+
+
+@cache
+def _head(kind: type) -> tuple[bytes, tuple[tuple[str, bytes], ...]]:
+    """Return the encoded name of a dataclass, and its fields' names, plain and encoded."""
+    return encode(kind.__name__), tuple((one.name, encode(one.name)) for one in fields(kind))
 
 
 def _scalar(value: bool | int | str | bytes | None) -> bytes:

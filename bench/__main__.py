@@ -26,7 +26,7 @@ _QUICK_PATIENCE_S = 8.0
 
 #: The modules that measure each part. Each has ``measure(quick=…)``, which returns rows or yields them.
 PARTS = {
-    "startup": ("startup",),
+    "startup": ("startup", "container_start"),
     "fingerprint": ("fingerprint",),
     "registry": ("registry",),
     "build": ("build", "peers"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from imagespec.values import dataclass
 __all__ = ["Entry", "Ledger"]
 
 _KEPT: Final = 20
+_TEMPORARY: Final = ".new"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +45,18 @@ class Ledger:
 
     def remember(self, repository: Repository, entry: Entry) -> None:
         """Put an entry first, in place of an older one with the same tag."""
-        older = [one for one in self.entries(repository) if one.tag != entry.tag]
-        listed = [{"tag": one.tag, "record": one.record, "time_s": one.time_s} for one in (entry, *older)[:_KEPT]]
-        data = gzip.compress(json.dumps(listed).encode(), compresslevel=1, mtime=0)
         self._folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self._folder, prefix=".new-")
+        folder = os.open(self._folder, os.O_RDONLY)
         try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-            os.replace(name, self._file(repository))
-        except BaseException:
-            os.unlink(name)
-            raise
+            # One writer at a time: none loses another's entry, and what a killed one left is written over.
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            older = [one for one in self.entries(repository) if one.tag != entry.tag]
+            listed = [{"tag": one.tag, "record": one.record, "time_s": one.time_s} for one in (entry, *older)[:_KEPT]]
+            temporary = self._folder / _TEMPORARY
+            temporary.write_bytes(gzip.compress(json.dumps(listed).encode(), compresslevel=1, mtime=0))
+            temporary.replace(self._file(repository))
+        finally:
+            os.close(folder)
 
     def _file(self, repository: Repository) -> Path:
         return self._folder / f"{hashlib.sha256(str(repository).encode()).hexdigest()[:32]}.json.gz"

@@ -106,6 +106,22 @@ def test_the_ledger_remembers_the_newest_first(tmp_path: Path) -> None:
     assert ledger.entries(Repository.parse("r.example/other")) == ()
 
 
+def test_writers_at_the_same_time_lose_no_entry(tmp_path: Path) -> None:
+    repository = Repository.parse("r.example/etl")
+    threads = [
+        threading.Thread(
+            target=Ledger(tmp_path).remember, args=(repository, Entry(tag=f"t{number}", record=record(), time_s=1.0))
+        )
+        for number in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {entry.tag for entry in Ledger(tmp_path).entries(repository)} == {f"t{number}" for number in range(12)}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.parametrize("damage", [b"", b"not gzip", b"\x1f\x8b\x08"])
 def test_a_damaged_ledger_counts_as_empty(tmp_path: Path, damage: bytes) -> None:
     ledger, repository = Ledger(tmp_path), Repository.parse("r.example/etl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from imagespec.errors import IntegrityError, ProtocolViolation, RegistryUnreachable
-from imagespec.names import Reference
+from imagespec.names import Reference, Repository
 from imagespec.oci import digest_of
 from imagespec.registry.layout import LayoutRegistry
 from tests.fakes.images import body, described, write_image
@@ -74,7 +75,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from tests.fakes.images import body, described, write_image
-from imagespec.names import Reference
+from imagespec.names import Reference, Repository
 from imagespec.registry.layout import LayoutRegistry
 
 registry, number = LayoutRegistry(Path(sys.argv[1])), sys.argv[2]
@@ -159,3 +160,19 @@ def test_a_file_in_the_folders_place_is_an_error(tmp_path: Path) -> None:
     file.write_text("x")
     with pytest.raises(RegistryUnreachable, match="Not a directory"):
         LayoutRegistry(file).resolve(REFERENCE)
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_kept(tmp_path: Path) -> None:
+    """A killed process leaves a file that nobody holds; a living one holds its own."""
+    repository = Repository("registry.test", "app")
+    write_image(LayoutRegistry(tmp_path), repository)
+    folder = tmp_path / "blobs" / "sha256"
+    before = {path.name for path in folder.iterdir()}
+    (folder / ".tmp-left").write_bytes(b"half")
+    with (folder / ".tmp-held").open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        write_image(LayoutRegistry(tmp_path), repository)
+        names = {path.name for path in folder.iterdir()}
+    assert len(names - before) == 3
+    assert ".tmp-left" not in names
+    assert ".tmp-held" in names

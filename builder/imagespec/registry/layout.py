@@ -29,6 +29,7 @@ __all__ = ["LayoutRegistry"]
 _FULL_NAME: Final = "io.containerd.image.name"
 _REF_NAME: Final = "org.opencontainers.image.ref.name"
 _BLOCK_BYTES: Final = 1 << 20
+_TEMPORARY: Final = ".tmp-"
 _VERSION: Final = b'{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -62,6 +63,7 @@ class LayoutRegistry:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._tidied: set[Path] = set()
 
     def resolve(self, reference: Reference, platforms: tuple[Platform, ...] = ()) -> Descriptor | None:
         """Return the descriptor of the manifest under the tag or digest, None when it is absent."""
@@ -168,19 +170,20 @@ class LayoutRegistry:
     @contextlib.contextmanager
     def _appearing(self, path: Path) -> Iterator[BinaryIO]:
         """Give a file to write that appears under ``path`` when all went well, and not at all otherwise."""
-        import tempfile
-
-        descriptor, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
+        folder = path.parent
+        if folder not in self._tidied:
+            self._tidied.add(folder)
+            _remove_abandoned(folder)
+        with _temporary(folder) as file:
+            try:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+                Path(file.name).chmod(0o644)
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -266,6 +269,29 @@ class LayoutRegistry:
                 found=tuple(map(str, found)),
                 action=f"look up {reference}",
             )
+
+
+def _temporary(folder: Path) -> BinaryIO:
+    """Return a new file that is held by a lock, which tells that somebody still writes it."""
+    while True:
+        path = folder / f"{_TEMPORARY}{os.urandom(8).hex()}"
+        file = path.open("xb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists():
+                return file
+        except BlockingIOError:
+            # Another process takes it for abandoned: it was there, and not held, for a moment.
+            pass
+        file.close()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what processes left that were killed while they wrote."""
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 def _annotation(entry: dict[str, Any], key: str) -> str:

@@ -58,7 +58,7 @@ class Workspace:
         # Where entries were found: (root, what their paths start with, entries); looked up when content is wanted.
         self._origins: list[tuple[bytes, str, Sequence[ContextEntry]]] = []
         self._by_digest: dict[bytes, tuple[bytes, str, int]] = {}
-        self._imported_by: dict[str, str] = {}
+        self._imported_by: dict[tuple[bytes, tuple[str, ...]], Mapping[str, str]] = {}
         # Several builds of a run read at once.
         self._indexing = threading.Lock()
 
@@ -94,10 +94,15 @@ class Workspace:
         root, path, size = self._by_digest[sha256]
         return content.open_verified(root, path, size, sha256)
 
-    @property
-    def imported_by(self) -> Mapping[str, str]:
-        """Why LOADED_MODULES selected a file: its path to the path of the file that imports it, "" for a target."""
-        return self._imported_by
+    def imported_by(self, declaration: Declaration, modules: tuple[str, ...]) -> Mapping[str, str]:
+        """Return why LOADED_MODULES selected each file of a declaration that was taken: the path of what imports it.
+
+        It is "" for a file that defines a target; the mapping is empty where another copy mode selected the files.
+        """
+        if declaration.source_root is None or declaration.source_copy_mode is not CopyFileDetection.LOADED_MODULES:
+            return {}
+        root = os.path.join(self.folder_of(declaration), declaration.source_root)
+        return self._imported_by.get((os.path.realpath(os.fsencode(root)), modules), {})
 
     def _source_trees(self, declaration: Declaration, folder: str, modules: tuple[str, ...]) -> list[Tree]:
         written, mode = declaration.source_root, declaration.source_copy_mode
@@ -193,7 +198,7 @@ class Workspace:
         sources = _Sources(root)
         starts = [os.path.relpath(os.path.realpath(os.path.join(folder, one).encode()), root) for one in modules]
         chosen = closure.import_closure((start.decode() for start in starts), sources.read)
-        self._imported_by.update(chosen)
+        self._imported_by[root, modules] = chosen
         entries = tuple(sources.entry(path) for path in chosen)
         for entry in entries:
             self._by_digest[entry.sha256] = (root, sources.real(entry.path), entry.size_bytes)

@@ -102,9 +102,14 @@ def test_large_files_are_hashed_like_small_ones(tmp_path: Path) -> None:
 def test_loaded_modules_are_the_import_closure_of_the_targets(project: Path) -> None:
     write(project, {"wf.py": "from pkg import mod\nimport os, numpy\n", "other.py": "", "pkg/data.txt": ""})
     workspace = Workspace(cwd=str(project))
-    entries = workspace.take(Declaration(source_root="."), modules=("wf.py",)).trees[0].entries
+    declaration = Declaration(source_root=".")
+    entries = workspace.take(declaration, modules=("wf.py",)).trees[0].entries
     assert paths(entries) == ["pkg/__init__.py", "pkg/mod.py", "wf.py"]
-    assert workspace.imported_by == {"wf.py": "", "pkg/__init__.py": "wf.py", "pkg/mod.py": "wf.py"}
+    workspace.take(declaration, modules=("other.py",))
+    why = workspace.imported_by(declaration, ("wf.py",))
+    assert why == {"wf.py": "", "pkg/__init__.py": "wf.py", "pkg/mod.py": "wf.py"}
+    assert workspace.imported_by(declaration, ("other.py",)) == {"other.py": ""}
+    assert workspace.imported_by(Declaration(source_root=".", source_copy_mode="ALL"), ("wf.py",)) == {}
 
 
 def test_loaded_modules_through_links_and_from_outside(project: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import click
 
 from imagespec.cli import options
 from imagespec.cli.existence import look_ups
-from imagespec.cli.listing import file_lines
+from imagespec.cli.listing import file_lines, file_records, listed, warnings
 from imagespec.cli.naming import found as named
 from imagespec.cli.naming import loaded, raise_problems, say
 from imagespec.cli.overview import drawing, notes, overview, table
@@ -38,7 +38,7 @@ ABSENT: Final = 1
 @options.builder
 @click.option("--offline", is_flag=True, help="Ask no registry and no engine whether the image exists.")
 @click.option("--graph", type=click.Choice(["mermaid", "svg"]), help="Draw which image is based on which.")
-@click.option("--files", is_flag=True, help="List what would be copied, largest first, and what looks unwanted.")
+@click.option("--files", is_flag=True, help="List what would be sent, largest first, and why; warn of unwanted files.")
 @click.option(
     "--resolved", is_flag=True, help="List packages and hashes: those that the image has, or as they resolve now."
 )
@@ -68,7 +68,7 @@ def plan(
         return
     for found in findings.targets:
         if files:
-            click.echo("\n".join(file_lines(composition.identify(found).plan)))
+            _tell_files(composition, found, form, is_one_of_many=len(findings.targets) > 1)
             continue
         if resolved and form == "text":
             click.echo("\n".join(resolution_of(composition, found, offline=offline).lines()))
@@ -117,6 +117,18 @@ def dockerfile(target: tuple[str, ...], no_stat_cache: bool) -> None:
         mounts = found.declaration.pip_secret_mounts or ()
         rendering = render(composition.identify(found).plan, dockerfile_template(), [target for _, target in mounts])
         click.echo(rendering.dockerfile, nl=False)
+
+
+def _tell_files(composition: Composition, target: Target, form: str, *, is_one_of_many: bool) -> None:
+    identity = composition.identify(target)
+    files = listed(identity.plan, composition.workspace.imported_by(target.declaration, target.modules))
+    if form == "json":
+        click.echo(json.dumps({"origin": target.origin, "image": identity.name, "files": file_records(files)}))
+        return
+    title = [identity.name] if is_one_of_many else []
+    click.echo("\n".join([*title, *file_lines(files)]))
+    for line in warnings(files):
+        say(line)
 
 
 def _plan_record(composition: Composition, target: Target, builder: str, offline: bool) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from imagespec.compose import Composition
 from imagespec.dockerfile import render
 from imagespec.plan import RECIPE
 from imagespec.settings import Settings
+from tests.golden.tags import file_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "testdata" / "golden"
@@ -43,7 +44,7 @@ def names() -> list[str]:
 def outcome(name: str) -> Outcome:
     """Return what the case makes now."""
     folder = FOLDER / name / "spec"
-    (target,) = targets.load("image.yaml", folder)
+    (target,) = targets.load(file_of(folder), folder)
     settings = Settings.load({"HOME": "/nonexistent"}, folder)
     identity = Composition(settings, cwd=str(folder), use_stat_cache=False).identify(target)
     secrets = [mount for _, mount in target.declaration.pip_secret_mounts or ()]

@@ -14,11 +14,16 @@ from imagespec.compose import Composition
 from imagespec.settings import Settings
 
 
+def file_of(case: Path) -> str:
+    """Return the name of the file that declares a case's image."""
+    return next(file.name for file in sorted(case.glob("image.*")))
+
+
 def tags(folder: Path) -> dict[str, str]:
     """Return the tag of each case, by name."""
     found = {}
     for case in sorted(folder.glob("*/spec")):
-        (target,) = targets.load("image.yaml", case)
+        (target,) = targets.load(file_of(case), case)
         settings = Settings.load({"HOME": "/nonexistent"}, case)
         composition = Composition(settings, cwd=str(case), use_stat_cache=False)
         found[case.parent.name] = composition.identify(target).reference.tag or ""

@@ -80,13 +80,35 @@ def test_on_other_file_systems_and_checkouts(tmp_path: Path) -> None:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def test_in_a_git_clone(tmp_path: Path) -> None:
-    shutil.copytree(FOLDER, tmp_path / "origin", symlinks=True)
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A git repository that holds the cases."""
+    origin = tmp_path_factory.mktemp("origin") / "golden"
+    shutil.copytree(FOLDER, origin, symlinks=True)
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com"]
     for arguments in (["init", "-q"], ["add", "--force", "."], ["commit", "-qm", "all"]):
-        subprocess.run([*git, *arguments], cwd=tmp_path / "origin", check=True, capture_output=True)
-    subprocess.run([*git, "clone", "-q", str(tmp_path / "origin"), str(tmp_path / "clone")], check=True)
-    assert printed(sys.executable, tmp_path / "clone") == recorded()
+        subprocess.run([*git, *arguments], cwd=origin, check=True, capture_output=True)
+    return origin
+
+
+@pytest.mark.parametrize(
+    ("umask", "environment"),
+    [
+        (0o022, {}),
+        (0o077, {"LC_ALL": "C", "TZ": "Asia/Kathmandu", "PYTHONHASHSEED": "1"}),
+        (0o002, {"LC_ALL": "C.UTF-8", "TZ": "America/St_Johns", "PYTHONHASHSEED": "4294967295"}),
+        (0o027, {"LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8", "PYTHONUTF8": "0", "PYTHONHASHSEED": "random"}),
+        (0o022, {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "TZ": "UTC+12"}),
+    ],
+)
+def test_in_a_git_clone_under_other_umasks_locales_and_zones(
+    repository: Path, tmp_path: Path, umask: int, environment: dict[str, str]
+) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(repository), str(clone)], check=True, umask=umask)
+    run_sh = clone / "modes" / "spec" / "tree" / "run.sh"
+    assert run_sh.stat().st_mode & 0o777 == 0o777 & ~umask, "the clone was made under the umask"
+    assert printed(sys.executable, clone, **environment) == recorded()
 
 
 @pytest.mark.integration

@@ -1,0 +1,2 @@
+"""from shop import unused"""
+# import shop.unused

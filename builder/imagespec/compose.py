@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from imagespec import builder_options, fields
 from imagespec.builders import Builder, BuildOptions, Cancellation, SecretFile
@@ -23,7 +23,7 @@ from imagespec.ensure import BuildRequest
 from imagespec.errors import ImageSpecError, InputMissing, SpecError
 from imagespec.events import Emit, discard
 from imagespec.fingerprint import fingerprint_of
-from imagespec.identity import Identity, Target, identify, workspace_of
+from imagespec.identity import Identity, Known, Target, identify, workspace_of
 from imagespec.ledger import Entry, Ledger
 from imagespec.names import Reference
 from imagespec.oci import Platform, canonical_json
@@ -50,6 +50,10 @@ _LABEL_LIMIT_BYTES: Final = 4096
 _AUTOMATIC: Final = ("auto", "default")
 
 
+Requests: TypeAlias = dict[tuple[int, bool], tuple[Identity, BuildRequest]]
+"""What was made in this run, by the identity's object and whether it is forced."""
+
+
 class Composition(Clients):
     """Everything one run shares: settings, the workspace, connections, builders."""
 
@@ -74,7 +78,7 @@ class Composition(Clients):
     def request(self, target: Target, *, builder: str = "", is_forced: bool = False) -> BuildRequest:
         """Return the request to have the target's image; nothing is looked up yet."""
         identity = self.identify(target)
-        request = self._request(target.declaration, identity, builder, is_forced)
+        request = self._request(target.declaration, identity, builder, is_forced, {})
         return replace(request, stand_in=self.stand_in(target, identity))
 
     def stand_in(self, target: Target, identity: Identity) -> StandIn | None:
@@ -87,11 +91,35 @@ class Composition(Clients):
         stand_in: StandIn = names.stand_in_of(target, identity, images, self.workspace)
         return stand_in
 
-    def _request(self, declaration: Declaration, identity: Identity, builder: str, is_forced: bool) -> BuildRequest:
+    def requests(
+        self, targets: Iterable[Target], *, builder: str = "", is_forced: bool = False
+    ) -> Iterator[tuple[Target, BuildRequest | ImageSpecError]]:
+        """Yield each target with its request, or with what is wrong with it; what several are based on is made once."""
+        known: Known = {}
+        made: Requests = {}
+        for target in targets:
+            try:
+                identity = identify(target, self.workspace, known)
+                request = self._request(target.declaration, identity, builder, is_forced, made)
+                yield target, replace(request, stand_in=self.stand_in(target, identity))
+            except ImageSpecError as error:
+                yield target, error
+
+    def _request(
+        self, declaration: Declaration, identity: Identity, builder: str, is_forced: bool, made: Requests
+    ) -> BuildRequest:
+        key = (id(identity), is_forced)
+        if key not in made:
+            made[key] = (identity, self._new_request(declaration, identity, builder, is_forced, made))
+        return made[key][1]
+
+    def _new_request(
+        self, declaration: Declaration, identity: Identity, builder: str, is_forced: bool, made: Requests
+    ) -> BuildRequest:
         base = declaration.base_image
         parent = None
         if isinstance(base, Declaration) and identity.parent is not None:
-            parent = self._request(base, identity.parent, builder, is_forced=False)
+            parent = self._request(base, identity.parent, builder, False, made)
         forced = is_forced or declaration.is_forced
         return BuildRequest(
             plan=identity.plan,

@@ -22,7 +22,7 @@ from imagespec import fields
 from imagespec.errors import ImageSpecError, SpecError
 from imagespec.hiding_places import attribute_of, specs_in, specs_of_module
 from imagespec.identity import Target
-from imagespec.interchange import plain_from
+from imagespec.interchange import Written, plain_from
 from imagespec.spec import Declaration
 from imagespec.workspace import Workspace
 
@@ -92,13 +92,14 @@ def _found(
         specs = specs_in(attribute, _attribute(module, attribute, shown), _is_spec)
     known = seen.setdefault(item["scan"], {})
     lines = []
+    written: Written = {}
     count = 0
     for path, spec in specs:
         count += 1
         if item["scan"] and id(spec) in known:
             continue
         known[id(spec)] = spec
-        lines.append(_line(f"{shown}:{path}", _target(spec, order, module)))
+        lines.append(_line(f"{shown}:{path}", _target(spec, order, module), written))
     if not count and attribute:
         kind = type(attribute_of(module, attribute)).__name__
         raise SpecError(f"{shown}:{attribute} is a {kind}, not an ImageSpec", path=attribute)
@@ -107,12 +108,12 @@ def _found(
     return lines
 
 
-def _line(origin: str, target: Target) -> dict[str, Any]:
+def _line(origin: str, target: Target, written: Written) -> dict[str, Any]:
     return {
         "origin": origin,
         "modules": list(target.modules),
         "code_root": target.code_root,
-        "spec": plain_from(target.declaration),
+        "spec": plain_from(target.declaration, written),
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from imagespec.errors import InputError, SpecError
 from imagespec.events import Emit, discard
 from imagespec.fingerprint import Fingerprint, fingerprint_of, tag_of
@@ -14,7 +16,7 @@ from imagespec.stat_cache import StatCache
 from imagespec.values import dataclass, replace
 from imagespec.workspace import Workspace
 
-__all__ = ["Identity", "Target", "identify", "workspace_of"]
+__all__ = ["Identity", "Known", "Target", "identify", "workspace_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,19 +56,25 @@ class Identity:
         return self.reference.familiar if self.is_local else str(self.reference)
 
 
+Known: TypeAlias = dict[tuple[int, tuple[str, ...], str | None], tuple[Declaration, Identity]]
+"""What was identified in this run, by the declaration's object, its modules and its registry."""
+
+
 def workspace_of(settings: Settings, cwd: str, emit: Emit = discard, *, use_stat_cache: bool = True) -> Workspace:
     """Return the workspace that the settings mean: which files are left out, which digests are remembered."""
     cache = StatCache(str(settings.cache_dir / "stat")) if use_stat_cache and settings.uses_stat_cache else None
     return Workspace(cwd=cwd, ignore=settings.ignore, stat_cache=cache, emit=emit)
 
 
-def identify(target: Target, workspace: Workspace) -> Identity:
+def identify(target: Target, workspace: Workspace, known: Known | None = None) -> Identity:
     """Return plan, fingerprint and name, from the declaration and the disk alone.
 
+    ``known`` is given to all targets of one run, so that what many are based on is identified once.
     Raise SpecError or InputError, beginning with where the target was found.
     """
+    known = {} if known is None else known
     try:
-        return _identify(target.declaration, target.modules, target.declaration.registry, workspace)
+        return _identify(target.declaration, target.modules, target.declaration.registry, workspace, known)
     except (SpecError, InputError) as error:
         if target.origin:
             error.args = (f"{target.origin}: {error}",)
@@ -74,18 +82,23 @@ def identify(target: Target, workspace: Workspace) -> Identity:
 
 
 def _identify(
-    declaration: Declaration, modules: tuple[str, ...], registry: str | None, workspace: Workspace
+    declaration: Declaration, modules: tuple[str, ...], registry: str | None, workspace: Workspace, known: Known
 ) -> Identity:
+    key = (id(declaration), modules, registry)
+    if key in known:
+        return known[key][1]
     parent = None
     base = declaration.base_image
     if isinstance(base, Declaration):
         # A parent without a registry is kept where its child goes: nowhere else could a builder find it.
-        parent = _identify(base, modules, base.registry or registry, workspace)
+        parent = _identify(base, modules, base.registry or registry, workspace, known)
     snapshot = workspace.take(declaration, modules=modules)
     plan = make_plan(declaration, snapshot, _as_parent(parent), image_id=declaration.image_id)
     fingerprint = fingerprint_of(plan)
     reference = _reference(declaration, registry, tag_of(fingerprint, declaration.tag_format))
-    return Identity(plan=plan, fingerprint=fingerprint, reference=reference, is_local=registry is None, parent=parent)
+    found = Identity(plan=plan, fingerprint=fingerprint, reference=reference, is_local=registry is None, parent=parent)
+    known[key] = (declaration, found)  # the declaration is kept: an id belongs to a living object
+    return found
 
 
 def _reference(declaration: Declaration, registry: str | None, tag: str) -> Reference:

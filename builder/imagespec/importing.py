@@ -18,6 +18,7 @@ from typing import Any, Final
 from imagespec.errors import ImageSpecError, ImportFailed, InputMissing, SpecError
 from imagespec.identity import Target
 from imagespec.interchange import declaration_from
+from imagespec.spec import Declaration
 from imagespec.values import dataclass
 
 __all__ = ["Found", "PythonModule", "import_all"]
@@ -169,9 +170,10 @@ def _found(answer: dict[str, Any], module: PythonModule) -> Found:
     if "raised" in answer:
         traceback = tuple(answer["traceback"])
         return Found(error=_failed(module, answer["raised"], "mend the module, or name another target", traceback))
+    read: list[Declaration] = []
     targets = tuple(
         Target(
-            declaration=declaration_from(one["spec"]),
+            declaration=declaration_from(one["spec"], read),
             origin=one["origin"],
             modules=tuple(one["modules"]),
             code_root=one["code_root"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +11,7 @@ import pytest
 from imagespec.errors import ImportFailed, InputMissing, SpecError
 from imagespec.folders import files_in
 from imagespec.hiding_places import attribute_of, specs_of_module
-from imagespec.interchange import declaration_from, plain_from
+from imagespec.interchange import Written, declaration_from, plain_from
 from imagespec.spec import CopyFileDetection, Declaration
 from imagespec.targets import find, load, reference_of
 
@@ -105,11 +106,21 @@ def test_a_declaration_comes_back_equal_from_plain_data() -> None:
         is_forced=True,
         image_id="id",
     )
-    again = declaration_from(plain_from(given))
+    again = declaration_from(plain_from(given, {}), [])
     assert again == given
     assert (again.is_forced, again.image_id) == (True, "id")
     assert isinstance(again.base_image, Declaration)
     assert again.base_image.folder == "/f"
+
+
+def test_what_two_declarations_are_based_on_is_one_object_on_the_other_side_too() -> None:
+    base = Declaration(name="base")
+    written: Written = {}
+    sent = [plain_from(one, written) for one in (Declaration(base_image=base), base, Declaration(base_image=base))]
+    read: list[Declaration] = []
+    first, second, third = (declaration_from(json.loads(json.dumps(one)), read) for one in sent)
+    assert first.base_image is second is third.base_image
+    assert second == base
 
 
 def test_a_folder_gives_what_looks_like_a_spec_and_runs_nothing_else(tmp_path: Path) -> None:

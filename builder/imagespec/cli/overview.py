@@ -36,8 +36,9 @@ def overview(
     """Return a row for each image and for what it is based on, all looked up together; raise SpecError."""
     rows: dict[str, dict[str, Any]] = {}
     requests: dict[str, BuildRequest] = {}
-    for target in targets:
-        request = composition.request(target, builder=builder)
+    for target, request in composition.requests(targets, builder=builder):
+        if isinstance(request, ImageSpecError):
+            raise request
         for one in _lineage(request):
             requests.setdefault(one.name, one)
             row = rows.setdefault(one.name, _row(one, composition.builder_name(one)))

@@ -166,11 +166,10 @@ class Run:
     def _requests(self, composition: Composition) -> Iterator[BuildRequest]:
         """Yield the requests of the targets that have one; the others become problems."""
         identified = []
-        for target in self.targets:
-            try:
-                request = composition.request(target, builder=self._wishes.builder, is_forced=self._wishes.force)
-            except ImageSpecError as error:
-                self.problems.append(error)
+        made = composition.requests(self.targets, builder=self._wishes.builder, is_forced=self._wishes.force)
+        for target, request in made:
+            if isinstance(request, ImageSpecError):
+                self.problems.append(request)
                 continue
             identified.append(target)
             yield _with_options(request, self._wishes, self.pool)

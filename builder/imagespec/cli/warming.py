@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import click
 
@@ -53,6 +53,9 @@ def warm(
     stdout: as of build; with --check a line an image with its state. Where GITHUB_STEP_SUMMARY is set, a table is
     added to that file.
     """
+    for file in (report, junit):
+        if file:
+            _write(file, "", mode="a")  # an hour of building is not the time to find out
     run = Run(target, Wishes(builder_instances=builder_instance, **wishes))
     if check:
         records, code, title = _checked(run, form)
@@ -114,11 +117,16 @@ def _add_to_summary(run: Run, records: list[dict[str, Any]], title: str) -> None
             say(f"warning: GITHUB_STEP_SUMMARY: {error.strerror or error}")
 
 
-def _write(path: str, text: str) -> None:
+def _write(path: str, text: str, mode: Literal["w", "a"] = "w") -> None:
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(text, encoding="utf-8")
+        with Path(path).open(mode, encoding="utf-8") as stream:
+            stream.write(text)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise _unwritable(path, "its folder is a file") from error
     except OSError as error:
-        raise SettingsError(
-            f"write {path}: {(error.strerror or str(error)).lower()}", variable=path, hint="name another file"
-        ) from error
+        raise _unwritable(path, (error.strerror or str(error)).lower()) from error
+
+
+def _unwritable(path: str, why: str) -> SettingsError:
+    return SettingsError(f"write {path}: {why}", variable=path, hint="name another file")

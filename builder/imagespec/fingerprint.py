@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import cache
@@ -26,6 +27,7 @@ __all__ = [
     "environment_reference",
     "file_bytes",
     "fingerprint_of",
+    "is_in_tag",
     "tag_of",
     "tree_digest",
 ]
@@ -35,6 +37,7 @@ ENVIRONMENT_PREFIX: Final = "env-"
 _TAG_BYTES: Final = 20
 _KINDS: Final = {EntryKind.FOLDER: b"d", EntryKind.LINK: b"l"}
 _ENTRIES_AT_ONCE: Final = 1024
+_TEXT: Final = re.compile(r"x1-[0-9a-v]{32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,11 @@ def tag_of(fingerprint: Fingerprint, tag_format: str | None) -> str:
     """Return the tag: the fingerprint's text, in the user's format where there is one; raise InvalidReference."""
     text = fingerprint.text
     return check_tag(text if tag_format is None else tag_format.replace("{spec_hash}", text))
+
+
+def is_in_tag(tag: str) -> bool:
+    """Return whether the tag carries a fingerprint's text, in whatever format: no other tag is of our making."""
+    return _TEXT.search(tag) is not None
 
 
 def environment_reference(plan: BuildPlan, target: Reference) -> Reference | None:

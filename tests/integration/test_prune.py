@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from imagespec.names import Reference
+from imagespec.registry.http import HttpRegistry
 from tests.integration.conftest import Command
 
 pytestmark = pytest.mark.integration
@@ -49,6 +51,36 @@ def test_deletes_what_no_revision_needs_and_nothing_else(imagespec: Command, tmp
     done = tags(imagespec, project, "--revision", "v1", "--keep-days", "0", "--yes")
     assert done == dry | {built[0]: "deleted"}
     assert tags(imagespec, project, "--revision", "v1", "--keep-days", "0") == {built[1]: "kept", built[2]: "kept"}
+
+
+def test_a_digest_stays_while_one_of_its_tags_is_needed_or_somebody_elses(imagespec: Command, tmp_path: Path) -> None:
+    """An environment's tag, a tag of a person and an old tag, all of one digest."""
+    (tmp_path / "image.yaml").write_text("name: pruned\nenv: {NUMBER: '1'}\n")
+    old = imagespec("build", "image.yaml", "--registry", imagespec.registry, cwd=tmp_path).stdout.partition("@")[0]
+    first = old.rpartition(":")[2]
+    (tmp_path / "image.yaml").write_text("name: pruned\nenv: {NUMBER: '2'}\n")
+    second = imagespec("tag", "image.yaml", "--registry", imagespec.registry, "--short", cwd=tmp_path).stdout.strip()
+    look = ("--keep-days", "0")
+
+    put_tag(old, f"env-{first}")
+    assert tags(imagespec, tmp_path, *look) == {first: "kept", f"env-{first}": "kept"}  # the new tag has no age yet
+    assert tags(imagespec, tmp_path, *look) == {first: "would delete", f"env-{first}": "would delete"}
+    put_tag(old, second)
+    assert set(tags(imagespec, tmp_path, *look).values()) == {"kept"}  # needed as it is
+    (tmp_path / "image.yaml").write_text("name: pruned\nenv: {NUMBER: '3'}\n")
+    assert set(tags(imagespec, tmp_path, *look).values()) == {"would delete"}
+    put_tag(old, "release")
+    tags(imagespec, tmp_path, *look)
+    assert set(tags(imagespec, tmp_path, *look, "--yes").values()) == {"kept"}  # somebody named it
+
+
+def put_tag(reference: str, tag: str) -> None:
+    """Give an image of the registry one more tag."""
+    name = Reference.parse(reference)
+    registry = HttpRegistry()
+    manifest = registry.read_manifest(name)
+    assert manifest is not None
+    registry.write_manifest(name.with_tag(tag), manifest)
 
 
 def test_a_revision_that_cannot_be_loaded_deletes_nothing(imagespec: Command, tmp_path: Path) -> None:

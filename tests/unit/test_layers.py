@@ -17,9 +17,9 @@ ROWS: tuple[str, ...] = (
     "names",
     "oci plain_data fields spec",
     "snapshot plan builder_options planner environment_file poetry_lock project_file schema interchange requirements "
-    "locks closure gitignore dockerignore git_index data_file pruning flyte_ignore flyte_tag",
+    "locks closure gitignore dockerignore git_index data_file flyte_ignore flyte_tag",
     "dockerfile tarball deflate wheels wheels.*",
-    "fingerprint record",
+    "fingerprint record pruning",
     "registry registry.api registry.hosts registry.answers registry.auth registry.referrers registry.wire "
     "builders builders.recorded builders.wrapped builders.commands builders.progress",
     "stand_in ensure graph validator",

@@ -12,29 +12,40 @@ from imagespec.sightings import Sightings
 
 A, B = (Digest("sha256", letter * 64) for letter in "ab")
 DAY_S = 86_400.0
+X, Y, Z = (f"x1-{letter * 32}" for letter in "012")
+ENV = f"env-{Y}"
 
 
 @pytest.mark.parametrize(
     ("needed", "ours", "ages_s", "reason"),
     [
-        ({"x"}, {A}, {"x": 9e9, "env-y": 9e9}, "needed as x"),
-        ({"env-y"}, {A}, {"x": 9e9, "env-y": 9e9}, "needed as env-y"),
-        (set(), set(), {"x": 9e9, "env-y": 9e9}, "not made by imagespec"),
-        (set(), {A}, {"x": 9e9}, "its age is not known"),
-        (set(), {A}, {"x": 9e9, "env-y": DAY_S}, "only 1.0 days old"),
+        ({X}, {A}, {X: 9e9, ENV: 9e9}, f"needed as {X}"),
+        ({ENV}, {A}, {X: 9e9, ENV: 9e9}, f"needed as {ENV}"),
+        (set(), set(), {X: 9e9, ENV: 9e9}, "not made by imagespec"),
+        (set(), {A}, {X: 9e9}, "its age is not known"),
+        (set(), {A}, {X: 9e9, ENV: DAY_S}, "only 1.0 days old"),
     ],
 )
 def test_a_digest_stays_when_one_of_its_tags_has_a_reason(
     needed: set[str], ours: set[Digest], ages_s: dict[str, float], reason: str
 ) -> None:
-    (verdict,) = verdicts({"x": A, "env-y": A}, needed=needed, ours=ours, ages_s=ages_s, keep_s=2 * DAY_S)
+    (verdict,) = verdicts({X: A, ENV: A}, needed=needed, ours=ours, ages_s=ages_s, keep_s=2 * DAY_S)
     assert (verdict.may_go, verdict.reason) == (False, reason)
 
 
 def test_a_digest_goes_when_nobody_needs_any_of_its_tags_and_all_are_old() -> None:
-    found = verdicts({"x": A, "y": B, "z": A}, needed={"y"}, ours={A, B}, ages_s={"x": 9e5, "z": 3e5}, keep_s=2e5)
-    assert [(one.digest, one.tags, one.may_go) for one in found] == [(A, ("x", "z"), True), (B, ("y",), False)]
+    found = verdicts({X: A, Y: B, Z: A}, needed={Y}, ours={A, B}, ages_s={X: 9e5, Z: 3e5}, keep_s=2e5)
+    assert [(one.digest, one.tags, one.may_go) for one in found] == [(A, (X, Z), True), (B, (Y,), False)]
     assert found[0].reason == "nobody needs it, 3.5 days old"
+
+
+def test_a_tag_that_is_not_ours_and_an_index_keep_what_they_name() -> None:
+    ages_s = {X: 9e9, Y: 9e9, "release": 9e9}
+    found = verdicts({X: A, "release": A, Y: B}, needed=set(), ours={A, B}, ages_s=ages_s, keep_s=0, parts={B: "multi"})
+    assert [(one.may_go, one.reason) for one in found] == [
+        (False, "tagged release by somebody else"),
+        (False, "part of multi"),
+    ]
 
 
 def test_a_tag_has_an_age_only_from_the_second_look_on(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from imagespec.settings import Settings
 from imagespec.targets import Findings
 from imagespec.values import replace
 
-__all__ = ["found", "loaded", "raise_problems", "say"]
+__all__ = ["found", "loaded", "raise_problems", "say", "with_copy_mode"]
 
 
 def say(line: str) -> None:
@@ -36,6 +36,11 @@ def loaded(names: tuple[str, ...], registry: str = "") -> Iterator[Target]:
     findings = found(names, Settings.load(), registry)
     yield from findings.targets
     raise_problems(findings)
+
+
+def with_copy_mode(target: Target, copy: str) -> Target:
+    """Return the target with what ``--copy`` says, itself when that was not given ("")."""
+    return target.with_code(is_sent_beside=copy != "none") if copy else target
 
 
 def raise_problems(findings: Findings) -> None:

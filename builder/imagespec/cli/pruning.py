@@ -6,7 +6,9 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,13 +16,14 @@ import click
 
 from imagespec import targets
 from imagespec.cli import options
-from imagespec.cli.naming import say
+from imagespec.cli.naming import say, with_copy_mode
 from imagespec.cli.session import composed
 from imagespec.compose import LABEL_FINGERPRINT, Composition
 from imagespec.errors import ImageSpecError, SpecError
 from imagespec.fingerprint import environment_reference
 from imagespec.identity import Identity, Target
 from imagespec.names import Digest, Reference, Repository
+from imagespec.oci import DOCKER_INDEX, OCI_INDEX
 from imagespec.pruning import Verdict, verdicts
 from imagespec.registry.admin import HttpRegistryAdmin
 from imagespec.registry.facts import facts_of
@@ -34,6 +37,7 @@ from imagespec.values import replace
 __all__ = ["prune"]
 
 _DAY_S: Final = 86_400.0
+_AT_ONCE: Final = 8
 
 
 @click.command(epilog="Example: imagespec prune workflows --revision main --revision v1.4 --keep-days 30")
@@ -42,6 +46,7 @@ _DAY_S: Final = 86_400.0
 @click.option("--revision", multiple=True, metavar="REV", help="A git revision whose images are needed, too.")
 @click.option("--repository", multiple=True, metavar="REPO", help="Look here instead of where the targets' images go.")
 @click.option("--keep-days", type=click.FloatRange(min=0), default=14.0, show_default=True, metavar="N")
+@options.copy
 @click.option("--yes", is_flag=True, help="Delete. Without it nothing is changed, only listed.")
 @options.format
 def prune(
@@ -50,18 +55,20 @@ def prune(
     revision: tuple[str, ...],
     repository: tuple[str, ...],
     keep_days: float,
+    copy: str,
     yes: bool,
     form: str,
 ) -> None:
     """Delete the images of a repository that no TARGET needs, neither here nor at the given git revisions.
 
     Only images that imagespec made go, only those older than --keep-days, and a digest only when none of its tags is
-    needed. Ages are counted from when this machine built or first saw a tag: a tag seen for the first time stays.
+    needed, or was given by somebody else. Targets are taken as build and warm take them: give the same --registry and
+    --copy. Ages are counted from when this machine built or first saw a tag: a tag seen for the first time stays.
     stdout: a line a digest: deleted, would delete, or kept with the reason.
     """
     settings = Settings.load()
     composition = composed(settings)
-    needed = set(_needed(settings, target, registry, revision))
+    needed = set(_needed(settings, target, registry, copy, revision))
     repositories = sorted({Repository.parse(name) for name in repository} or {one.repository for one in needed})
     count = 0
     for place in repositories:
@@ -75,7 +82,7 @@ def prune(
 
 
 def _needed(
-    settings: Settings, names: tuple[str, ...], registry: str, revisions: tuple[str, ...]
+    settings: Settings, names: tuple[str, ...], registry: str, copy: str, revisions: tuple[str, ...]
 ) -> Iterator[Reference]:
     """Yield every reference that the targets need, here and at the revisions.
 
@@ -88,7 +95,7 @@ def _needed(
             composition = Composition(settings, cwd=str(folder))
             problems: list[ImageSpecError] = list(findings.problems)
             for found in findings.targets:
-                moved = _moved(found, registry)
+                moved = with_copy_mode(_moved(found, registry), copy)
                 try:
                     yield from _references(composition.identify(moved))
                 except ImageSpecError as error:
@@ -131,18 +138,30 @@ def _judged(
     now_s = time.time()
     listed = HttpRegistryAdmin(composition.http).tags(repository)
     tags: dict[str, Digest] = {}
+    parts: dict[Digest, str] = {}
     for answer in resolve_many(composition.registry, [Reference(repository, tag) for tag in listed]):
         if answer.error is not None:
             raise answer.error
         if answer.descriptor is not None and answer.reference.tag is not None:
             tags[answer.reference.tag] = answer.descriptor.digest
+            if answer.descriptor.media_type in (OCI_INDEX, DOCKER_INDEX):
+                parts |= dict.fromkeys(_parts(composition, answer.reference), answer.reference.tag)
     wanted = {one.tag for one in needed if one.repository == repository and one.tag is not None}
     idle = {digest for tag, digest in tags.items() if tag not in wanted}
-    ours = {digest for digest in idle if _is_ours(composition, repository, digest)}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        answers = pool.map(partial(_is_ours, composition, repository), idle)
+        ours = {digest for digest, is_ours in zip(idle, answers, strict=True) if is_ours}
     built = {entry.tag: entry.time_s for entry in composition.ledger.entries(repository)}
     seen = Sightings(composition.settings.cache_dir / "sightings").first_seen(repository, tags, now_s, built)
     ages_s = {tag: now_s - time_s for tag, time_s in seen.items()}
-    return verdicts(tags, needed=wanted, ours=ours, ages_s=ages_s, keep_s=keep_s)
+    return verdicts(tags, needed=wanted, ours=ours, ages_s=ages_s, keep_s=keep_s, parts=parts)
+
+
+def _parts(composition: Composition, index: Reference) -> Iterator[Digest]:
+    """Yield the images that an index lists: deleting one would leave the index with a hole."""
+    manifest = composition.registry.read_manifest(index)
+    if manifest is not None and manifest.is_index:
+        yield from (child.digest for child in manifest.manifests)
 
 
 def _is_ours(composition: Composition, repository: Repository, digest: Digest) -> bool:

@@ -17,7 +17,7 @@ from imagespec.builders import Builder, Cancellation
 from imagespec.builders.cache_export import CacheExportingBuilder
 from imagespec.builders.instances import InstancePool, SpreadBuilder, instance_answers
 from imagespec.cli.archiving import archive, check_archive
-from imagespec.cli.naming import found, say
+from imagespec.cli.naming import found, say, with_copy_mode
 from imagespec.cli.reporting import last_run
 from imagespec.cli.session import composed, stoppable
 from imagespec.cli.summary import exit_code, headline, record, result_line, tell
@@ -144,10 +144,7 @@ class Run:
         cancellation = Cancellation()
         findings = found(self._names, self.settings, self._wishes.registry)
         self.problems += findings.problems
-        self.targets = list(findings.targets)
-        if self._wishes.copy:
-            is_sent_beside = self._wishes.copy != "none"
-            self.targets = [target.with_code(is_sent_beside=is_sent_beside) for target in self.targets]
+        self.targets = [with_copy_mode(target, self._wishes.copy) for target in findings.targets]
         with stoppable(cancellation), self._talk() as emit:
             self.recorder = Recorder(emit, clock=time.monotonic)
             yield composed(self.settings, emit, self._wishes.no_stat_cache, cancellation), self.recorder

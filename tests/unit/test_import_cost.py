@@ -6,7 +6,11 @@ import json
 import subprocess
 import sys
 
+import click
 import pytest
+from click.testing import CliRunner
+
+from imagespec.cli import cli
 
 HEAVY = (
     *("docker", "python_on_whales", "jinja2", "click", "rich", "yaml", "urllib3", "pathspec", "flytekit"),
@@ -43,6 +47,27 @@ def test_the_command_tag_loads_nothing_that_builds_or_looks_up() -> None:
     statement = "from imagespec.cli import cli\ncli.get_command(None, 'tag')"
     assert loaded_by(statement, WITH_A_BUILD) == []
     assert loaded_by(statement.replace("tag", "build"), WITH_A_BUILD) == list(WITH_A_BUILD)
+
+
+def test_the_list_of_commands_loads_none_of_them() -> None:
+    statement = "from imagespec.cli import cli\ncli.main(['--help'], standalone_mode=False)"
+    statement = (
+        f"import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n {statement.replace(chr(10), '; ')}"
+    )
+    commands = ("imagespec.cli.building", "imagespec.cli.run", "imagespec.cli.looking", *WITH_A_BUILD)
+    assert loaded_by(statement, commands) == []
+
+
+def test_every_command_that_is_listed_is_there_and_the_list_is_not_cut() -> None:
+    listed = CliRunner().invoke(cli, ["--help"]).output.partition("Commands:\n")[2].splitlines()
+    context = click.Context(cli)
+    assert [line.split()[0] for line in listed] == cli.list_commands(context)
+    for line in listed:
+        command = cli.get_command(context, line.split()[0])
+        assert command is not None
+        assert command.name == line.split()[0]
+        assert line.endswith(".")
+        assert not line.endswith("...")
 
 
 def test_the_check_sees_what_is_loaded() -> None:

@@ -21,35 +21,42 @@ __all__ = ["cli", "main"]
 BUG: Final = 70
 
 
-# Where each command is. One is imported when it is asked for: none waits for what another needs.
-_HOMES: Final = {
-    "build": "building",
-    "cache": "caching",
-    "dockerfile": "looking",
-    "doctor": "helping",
-    "exists": "looking",
-    "explain": "explaining",
-    "images": "images",
-    "plan": "looking",
-    "prune": "pruning",
-    "report": "reporting",
-    "schema": "helping",
-    "tag": "tagging",
-    "warm": "warming",
+# Where each command is, and what it does in a few words. A module is imported when its command is asked for: none waits
+# for what another needs, and the list of commands waits for none of them.
+_COMMANDS: Final = {
+    "build": ("building", "Look images up, build and push those that are absent."),
+    "cache": ("caching", "Show or prune what the daemonless builder keeps."),
+    "dockerfile": ("looking", "Print the Dockerfile that the buildkit builder would use."),
+    "doctor": ("helping", "Look at what a build needs on this machine, with each fix."),
+    "exists": ("looking", "Say whether images exist: exit 0 present, 1 absent."),
+    "explain": ("explaining", "Say which package, line, variable or file changed the tag."),
+    "images": ("images", "List the images that flytekit's tasks need."),
+    "plan": ("looking", "Show what would be built, and why; nothing is touched."),
+    "prune": ("pruning", "Delete images of a repository that no target needs."),
+    "report": ("reporting", "Write one HTML page about a run."),
+    "schema": ("helping", "Print the JSON Schema of spec files, for editors."),
+    "tag": ("tagging", "Print an image's name and tag."),
+    "warm": ("warming", "For CI: make sure that every image of a code base exists."),
 }
 
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
-        return sorted(_HOMES)
+        return sorted(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of that name, None when there is none."""
-        if cmd_name not in _HOMES:
+        if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"imagespec.cli.{_HOMES[cmd_name]}"), cmd_name)
+        module = import_module(f"imagespec.cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -65,6 +65,9 @@ def main() -> int:
             report["seconds"][part] = round(time.monotonic() - started, 1)
             say(f"{part}: {report['seconds'][part]:.0f} s")
             _write(out, options.page, report)
+    except KeyboardInterrupt:
+        say(f"interrupted: what was measured is in {out} and {options.page}")
+        return 130
     finally:
         _write(out, options.page, report)
     print(markdown(report))

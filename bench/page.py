@@ -238,13 +238,17 @@ def _table_row(row: Mapping[str, Any]) -> str:
         f"<pre>{escape(commands)}</pre></details></td>",
         _timed(row["ours"]),
         f"<td>{escape(row['peer']['who'])}</td>{_timed(row['peer'])}",
-        f'<td class="number"><b>{row["ratio"]:.4g}</b><small>{low:.3g} to {high:.3g}</small></td>',
+        f'<td class="number"><b>{row["ratio"]:.4g}</b><small>{low:.3g} to {high:.3g}</small>{_processor(row)}</td>',
         f'<td class="number">{goal_text(row)}</td><td class="{_state(row)}">{_mark(row)}</td>',
         _both(row["ours"]["peak_bytes"], row["peer"]["peak_bytes"], bytes_text),
         _both(row.get("bytes_pushed"), row.get("peer_bytes_pushed"), bytes_text),
         _both(row.get("requests"), row.get("peer_requests"), lambda count: f"{count:g}"),
     ]
     return f'<tr class="{_state(row)}">{"".join(cells)}</tr>'
+
+
+def _processor(row: Mapping[str, Any]) -> str:
+    return f"<small>CPU {row['cpu_ratio']:.3g}</small>" if "cpu_ratio" in row else ""
 
 
 def _sides(row: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "ROOT",
     "Run",
     "Runner",
     "attempts",

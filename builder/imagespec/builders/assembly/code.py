@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,7 +16,10 @@ from imagespec.tarball import FILE, FOLDER, LINK, TarEntry, parents_of
 
 __all__ = ["check_sources", "code_layers"]
 
+# An edit makes one layer again, but each is looked up at every push: large sources are split further.
 _LAYERS: Final = 8
+_LAYERS_OF_LARGE: Final = 16
+_LARGE_BYTES: Final = 8 << 20
 # Few or small sources are one layer: requests cost more than the bytes that eight layers would save.
 _SPLIT_FILES: Final = 256
 _SPLIT_BYTES: Final = 1 << 20
@@ -39,18 +43,18 @@ def code_layers(
 ) -> list[Layer]:
     """Return the layers of a copy step; ``above`` are the folders over its destination, as the base has them."""
     buckets: dict[int, list[ContextEntry]] = {}
-    split = _is_split(step.entries)
+    layers = _layers(step.entries)
     for entry in step.entries:
-        buckets.setdefault(_bucket(entry.path) if split else 0, []).append(entry)
+        buckets.setdefault(zlib.crc32(entry.path.encode()) % layers, []).append(entry)
     return [_layer(step, buckets[number], files, account, above, store) for number in sorted(buckets)]
 
 
-def _is_split(entries: Sequence[ContextEntry]) -> bool:
-    return len(entries) > _SPLIT_FILES or sum(entry.size_bytes for entry in entries) > _SPLIT_BYTES
-
-
-def _bucket(path: str) -> int:
-    return hashlib.sha256(path.encode()).digest()[0] % _LAYERS
+def _layers(entries: Sequence[ContextEntry]) -> int:
+    """Return into how many layers sources are split, by their paths."""
+    size_bytes = sum(entry.size_bytes for entry in entries)
+    if len(entries) <= _SPLIT_FILES and size_bytes <= _SPLIT_BYTES:
+        return 1
+    return _LAYERS if size_bytes <= _LARGE_BYTES else _LAYERS_OF_LARGE
 
 
 def _layer(
@@ -66,10 +70,9 @@ def _layer(
     def write(writer: LayerWriter) -> None:
         _write(writer, destination, entries, files, account, above)
 
-    tree = hashlib.sha256()
-    for entry in entries:
-        tree.update(repr((entry.path, entry.kind.value, entry.executable, entry.target)).encode() + entry.sha256)
-    inputs = ["code", destination, account.uid, account.gid, above, tree.hexdigest()]
+    listed = [(entry.path, entry.kind.value, entry.executable, entry.target, entry.sha256) for entry in entries]
+    tree = hashlib.sha256(repr(listed).encode()).hexdigest()
+    inputs = ["code", destination, account.uid, account.gid, above, tree]
     return store.layer(f"copy {len(entries)} files to {step.destination}", inputs, write, spliced=False)
 
 

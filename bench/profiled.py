@@ -7,8 +7,6 @@ imported, else the innermost function of imagespec, else the script. ``OUT`` get
 
 from __future__ import annotations
 
-import json
-import runpy
 import signal
 import sys
 import time
@@ -71,10 +69,14 @@ def _main(out: str, kind: str, *arguments: str) -> None:
             sys.argv = ["-c", *arguments[1:]]
             exec(compile(arguments[0], "<script>", "exec"), {"__name__": "__main__"})
         else:
+            import runpy
+
             sys.argv = list(arguments)
             runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
     finally:
         sampler.stop()
+        import json  # here, since what it takes is not the command's
+
         with open(out, "w", encoding="utf-8") as file:
             json.dump(sampler.seconds, file)
 

@@ -125,7 +125,7 @@ def in_turn(runners: Sequence[Runner], times: int, clock: Callable[[], float] = 
         rounds.append([runner.run() for runner in runners])
     found = [list(runs) for runs in zip(*rounds, strict=True)]
     for runner, runs in zip(runners, found, strict=True):
-        if runner.who in _OURS and _after_python(runner.command):
+        if runner.who.startswith(_OURS) and _after_python(runner.command):
             runs[0] = replace(runs[0], places=runner.places())
     return found
 

@@ -80,6 +80,7 @@ def test_the_distance_is_from_the_limit_measured_beside_or_of_a_row_that_is_one(
     assert distance(against) == (3.0, "bare Python")
     assert distance(memory) is None
     assert distance(made("d", 1, 2)) is None
+    assert distance(made("e", 2, 1, at_most=True, who="imagespec, all there")) is None
     rows = [
         against,
         memory,

@@ -1,9 +1,10 @@
 """Look-ups, pushes and copies, beside what people would use: the docker SDK (flytekit's way), skopeo, oras, curl.
 
-Half of the references exist. The peers look them up one by one, as their users do (flytekit's ``exist`` makes a docker
-client for each); since that takes the same time for each, they get fewer of them than we do, and every figure is
-seconds for one reference. The longer line is a proxy of ours that adds 40 ms to each round trip, that of making a
-connection included. The SDK's look-ups go through the engine, whose image store has none of them.
+Half of the references exist. The peers look them up as their users do: flytekit's ``exist`` makes a docker client for
+each, flyte-sdk 2 starts a ``docker buildx imagetools`` for each, all at once, the others go one by one. Since that
+takes the same time for each, they get fewer of them than we do, and every figure is seconds for one reference. The
+longer line is a proxy of ours that adds 40 ms to each round trip, that of making a connection included. The SDK's
+look-ups go through the engine, whose image store has none of them.
 
 The limit of look-ups is what the registry answers when HEAD requests are pipelined on four connections; that of a push
 is reading the file, hashing it and sending it to a server on loopback that keeps nothing.
@@ -19,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.environment import debian_program
+from bench.environment import debian_program, engine
 from bench.rows import (
     Runner,
     attempts,
@@ -36,6 +37,7 @@ from bench.servers import count_requests, server
 PART = "registry"
 COUNT = 200
 ORAS = "oras==0.2.43"
+FLYTE = "flyte==2.12.1"
 LARGE_BYTES = 500_000_000
 HUGE_BYTES = 5_000_000_000
 MAX_PEAK_BYTES = 100_000_000
@@ -86,6 +88,16 @@ for text in sys.argv[1:]:
         pass
 print(f"bench_each={(time.perf_counter() - start) / len(sys.argv[1:])}")
 assert present * 2 == len(sys.argv[1:]), present
+"""
+_FLYTE = """
+import asyncio, sys, time
+from flyte._internal.imagebuild.image_builder import LocalDockerCommandImageChecker as checker
+async def ask():
+    return await asyncio.gather(*(checker.image_exists(*text.rsplit(":", 1)) for text in sys.argv[1:]))
+start = time.perf_counter()
+found = asyncio.run(ask())
+print(f"bench_each={(time.perf_counter() - start) / len(sys.argv[1:])}")
+assert sum(map(bool, found)) * 2 == len(found), found
 """
 _PIPELINED = """
 import socket, sys, threading, time
@@ -220,7 +232,8 @@ def _look_ups(
     runners = [
         Runner(who="imagespec", command=[sys.executable, "-c", _OURS, *references]),
         Runner(who="pipelined", command=[sys.executable, "-c", _PIPELINED, *references]),
-        Runner(who="docker SDK", command=[sys.executable, "-c", _SDK, *few], environment=_engine(bed)),
+        Runner(who="docker SDK", command=[sys.executable, "-c", _SDK, *few], environment=engine(bed)),
+        Runner(who="flyte sdk 2", command=[peer_python(FLYTE), "-c", _FLYTE, *few], environment=engine(bed)),
         Runner(who="oras-py", command=[peer_python(ORAS), "-c", _ORAS, *few]),
     ]
     if skopeo := debian_program("skopeo", "usr/bin/skopeo"):
@@ -268,7 +281,7 @@ def _cold(references: Sequence[str], bed: dict[str, Any], times: int) -> list[di
     say(f"cold processes that look up {COUNT} references")
     command = [sys.executable, "-m", "imagespec", "exists", *references]
     ours = Runner(who="imagespec", command=command, statuses=(1,))  # since every second one is absent
-    sdk = Runner(who="docker SDK", command=[sys.executable, "-c", _SDK, *references], environment=_engine(bed))
+    sdk = Runner(who="docker SDK", command=[sys.executable, "-c", _SDK, *references], environment=engine(bed))
     bare = Runner(who="pipelined", command=[sys.executable, "-c", _PIPELINED, *references])
     mine, theirs, floor = in_turn([ours, sdk, bare], times)
     name = f"cold `imagespec exists` of {COUNT} references"
@@ -356,7 +369,3 @@ def _sha256(file: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _engine(bed: dict[str, Any]) -> dict[str, str]:
-    return {"DOCKER_HOST": bed["docker_host"], "DOCKER_CONFIG": bed["docker_config"]}

@@ -7,27 +7,13 @@ import json
 import uuid
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
 
 from tests.integration.conftest import Command
+from tests.integration.images import layers, read
 
 pytestmark = pytest.mark.integration
-
-ACCEPT = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
-
-
-def read(reference: str, kind: str, digest: str) -> bytes:
-    host, _, path = reference.partition("@")[0].rpartition(":")[0].partition("/")
-    with urlopen(Request(f"http://{host}/v2/{path}/{kind}/{digest}", headers={"Accept": ACCEPT}), timeout=30) as answer:
-        data: bytes = answer.read()
-    return data
-
-
-def layers(reference: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(read(reference, "manifests", reference.partition("@")[2]))["layers"]
-    return found
 
 
 def build(imagespec: Command, folder: Path, **options: Any) -> tuple[str, str]:

@@ -156,6 +156,7 @@ class ImageConfig:
     """The run-time part: ``path`` comes before the base's PATH, ``entrypoint`` None keeps the base's, () removes it.
 
     ``build_arguments`` are variables that commands see while the image is built, and that it does not keep.
+    ``is_inherited`` says that account and workdir are those of the base, an image of ours that has both.
     """
 
     env: tuple[tuple[str, str], ...]
@@ -166,6 +167,7 @@ class ImageConfig:
     labels: tuple[tuple[str, str], ...]
     image_id: str
     build_arguments: tuple[tuple[str, str], ...] = ()
+    is_inherited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -195,15 +195,17 @@ def _config(declaration: Declaration, what: WhatToBuild, parent: Parent | None, 
     env = dict(declaration.env or {})
     if inherited is None or what.workdir is not None:
         env.setdefault("PYTHONPATH", workdir)
+    account = inherited.account if inherited and what.user is None else _account(what.user or DEFAULT_USER)
     return ImageConfig(
         env=tuple(sorted(env.items())),
         path=() if parent else (f"{VENV}/bin",),
         build_arguments=what.build_args,
         entrypoint=None if declaration.entrypoint is None else tuple(declaration.entrypoint),
-        account=inherited.account if inherited and what.user is None else _account(what.user or DEFAULT_USER),
+        account=account,
         workdir=workdir,
         labels=what.labels,
         image_id=image_id,
+        is_inherited=inherited is not None and (account, workdir) == (inherited.account, inherited.workdir),
     )
 
 

@@ -55,7 +55,9 @@ FIELDS: Mapping[str, tuple[Put, str]] = {
     "user": (lambda v: {"builder_options": {"user": v}}, "tamevalue"),
     "workdir": (lambda v: {"builder_options": {"workdir": v}}, "/tamevalue"),
     "extras": (lambda v: {"builder_options": {"extras": [v]}}, "tamevalue"),
+    "groups": (lambda v: {"builder_options": {"groups": [v]}}, "tamevalue"),
     "build argument": (lambda v: {"builder_options": {"build_args": {v: "x"}}}, "tamevalue"),
+    "build argument's value": (lambda v: {"builder_options": {"build_args": {"TAME": v}}}, "tamevalue"),
     "uv_image": (lambda v: {"builder_config": {"uv_image": v}}, "tamevalue:1"),
     "micromamba_image": (
         lambda v: {"builder_config": {"micromamba_image": v}, "conda_packages": ["x"]},
@@ -71,7 +73,7 @@ EXAMPLES = {name: 250 if name in FREE else 75 for name in FIELDS}
 def planned(put: Put, text: str) -> tuple[BuildPlan, list[str]]:
     """Return the plan and the paths of secrets; raise SpecError."""
     declaration = Declaration(**put(text))
-    with_extras = "extras" in (declaration.builder_options or {})
+    with_extras = not {"extras", "groups"}.isdisjoint(declaration.builder_options or {})
     plan = make_plan(declaration, Snapshot(requirements=LOCK if with_extras else None), image_id="the-id")
     tag_of(fingerprint_of(plan), declaration.tag_format)
     return plan, [target for _, target in declaration.pip_secret_mounts or ()]

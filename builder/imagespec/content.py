@@ -188,4 +188,9 @@ class _Verified(io.RawIOBase):
 
 def open_verified(root: bytes, path: str, size: int, sha256: bytes) -> BinaryIO:
     """Return the content of a file; reading raises InputChanged as soon as it cannot be what was hashed."""
-    return io.BufferedReader(_Verified(_opened(root, path), path, size, sha256), _CHUNK_BYTES)
+    handle = _opened(root, path)
+    try:
+        return io.BufferedReader(_Verified(handle, path, size, sha256), _CHUNK_BYTES)
+    except IsADirectoryError as error:
+        os.close(handle)
+        raise _changed(path) from error

@@ -62,6 +62,13 @@ def test_files_that_became_something_else(tmp_path: Path, size: int) -> None:
             content.digests(os.fsencode(tmp_path), [(path, size)])
 
 
+def test_what_is_a_folder_or_gone_when_it_is_sent_has_changed(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for path in ("folder", "gone"):
+        with pytest.raises(InputChanged, match=path):
+            content.open_verified(os.fsencode(tmp_path), path, 0, bytes(32))
+
+
 def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputChanged):

@@ -13,7 +13,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def main() -> int:
     try:
         for part in options.only or PARTS:
             started = time.monotonic()
-            for found in _measured(part, options.quick):
+            for found in measured(part, PARTS[part], options.quick):
                 report["failures" if "error" in found else "rows"].append(found)
             report["seconds"][part] = round(time.monotonic() - started, 1)
             say(f"{part}: {report['seconds'][part]:.0f} s")
@@ -75,8 +75,9 @@ def main() -> int:
     return 1 if report["failures"] else 0
 
 
-def _measured(part: str, quick: bool) -> Iterator[dict[str, Any]]:
-    for module in PARTS[part]:
+def measured(part: str, modules: Sequence[str], quick: bool) -> Iterator[dict[str, Any]]:
+    """Yield the rows of these modules; of one that fails, a record with its ``error``, and go on."""
+    for module in modules:
         try:
             found: Iterable[dict[str, Any]] = importlib.import_module(f"bench.{module}").measure(quick=quick)
             yield from found

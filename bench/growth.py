@@ -56,8 +56,8 @@ for text in sys.argv[1:]:
 
 
 def measure(*, quick: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield a row for each thing that grows; ``quick`` means one run of each size instead of three."""
-    bench = _Bench(1 if quick else 3)
+    """Yield a row for each thing that grows; ``quick`` means one run of each size instead of two."""
+    bench = _Bench(1 if quick else 2)
     yield from attempts(PART, [bench.files, bench.packages, bench.look_ups, bench.specs])
 
 

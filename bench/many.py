@@ -129,7 +129,7 @@ class _Bench:
         """Nothing is there but the wheels: several at a time, and one by one."""
         say(f"{COUNT} images, none there")
         together, alone = in_turn(
-            [self._build(prepare=self._fresh), self._build("--jobs", "1", prepare=self._fresh)], 1 if self._quick else 3
+            [self._build(prepare=self._fresh), self._build("--jobs", "1", prepare=self._fresh)], 1 if self._quick else 2
         )
         counted = self._counted(self._fresh)
         return [row(PART, f"{NAME}, none there", together, alone, "imagespec --jobs 1", goal=COLD_GOAL, **counted)]

@@ -41,7 +41,7 @@ _OURS = ("imagespec", "with us")
 _PLACES = 6
 
 #: How many seconds rounds of the same commands may go on: on a busy machine there are fewer of them.
-patience_s = ContextVar("patience_s", default=60.0)
+patience_s = ContextVar("patience_s", default=40.0)
 _TOLD = 300
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bench import fit, profiled
-from bench.rows import Run, Runner, attempts, in_turn, limit, patience_s, row
+from bench.__main__ import measured
+from bench.rows import Run, Runner, attempts, failure, in_turn, limit, patience_s, row
 
 
 def runs(*seconds: float, peak: int = 1000, **printed: float) -> list[Run]:
@@ -57,7 +58,7 @@ def test_runs_are_taken_in_turn_after_one_that_does_not_count() -> None:
 def test_on_a_busy_machine_there_are_fewer_rounds_but_one_at_least() -> None:
     now = iter(range(0, 1000, 25))
     runs = in_turn([Runner(who="a", command=["true"])], 9, clock=lambda: next(now))
-    assert len(runs[0]) == 3  # the clock is looked at before each: 25, 50 and then 75, after 60 s of patience
+    assert len(runs[0]) == 2  # the clock shows 0 at the start, then 25, and 50 when the 40 s of patience are over
     token = patience_s.set(0.0)
     try:
         assert len(in_turn([Runner(who="a", command=["true"])], 9)[0]) == 1
@@ -110,6 +111,19 @@ def test_a_step_that_fails_loses_no_other_rows() -> None:
 
     found = list(attempts("p", [good, other]))
     assert found == [{"name": "first"}, {"part": "p", "name": "good", "error": "OSError: gone"}, {"name": "second"}]
+
+
+def test_a_part_that_cannot_start_loses_no_other_part() -> None:
+    found = list(measured("p", ("no_such_part", "neither_this"), quick=True))
+    assert [(one["part"], one["name"]) for one in found] == [("p", "no_such_part"), ("p", "neither_this")]
+    assert found[0]["error"].startswith("ModuleNotFoundError: ")
+
+
+def test_what_failed_keeps_the_end_of_what_was_said() -> None:
+    told = failure("p", "n", RuntimeError("peer: exit status 1: " + "x" * 5000 + " the reason"))["error"]
+    assert told.startswith("RuntimeError: peer: exit status 1: ")
+    assert told.endswith(" the reason")
+    assert len(told) < 500
 
 
 def test_a_line_through_sizes_gives_what_is_fixed_and_what_each_one_costs() -> None:

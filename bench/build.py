@@ -31,10 +31,11 @@ _BASE_PYTHON = "/usr/bin/python3"
 
 
 def measure(*, quick: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield the rows; ``quick`` means three runs instead of seven, and none with empty caches."""
+    """Yield the rows; ``quick`` means fewer runs, no bytecode, and none with empty caches."""
     bench = _Bench(3 if quick else 7)
-    steps = [bench.few_files, bench.many_files, bench.packages_alone, bench.packages_compiled, bench.changed_package]
-    yield from attempts(PART, [*steps, *([] if quick else [bench.nothing_at_hand]), bench.large_wheel])
+    slow = [] if quick else [bench.packages_compiled, bench.nothing_at_hand]
+    steps = [bench.few_files, bench.many_files, bench.packages_alone, *slow, bench.changed_package, bench.large_wheel]
+    yield from attempts(PART, steps)
 
 
 class _Bench:

@@ -119,15 +119,24 @@ def in_turn(runners: Sequence[Runner], times: int, clock: Callable[[], float] = 
     """
     end = clock() + patience_s.get()
     for runner in runners:
-        runner.run()
-    rounds = [[runner.run() for runner in runners]]
+        _run(runner)
+    rounds = [[_run(runner) for runner in runners]]
     while len(rounds) < times and clock() < end:
-        rounds.append([runner.run() for runner in runners])
+        rounds.append([_run(runner) for runner in runners])
     found = [list(runs) for runs in zip(*rounds, strict=True)]
     for runner, runs in zip(runners, found, strict=True):
         if runner.who.startswith(_OURS) and _after_python(runner.command):
             runs[0] = replace(runs[0], places=runner.places())
     return found
+
+
+def _run(runner: Runner) -> Run:
+    """Run a command; once more when it fails, since a package index does not answer every time."""
+    try:
+        return runner.run()
+    except RuntimeError as error:
+        say(f"{runner.who}: once more, since it failed: {str(error)[-200:]}")
+        return runner.run()
 
 
 def attempts(part: str, steps: Iterable[Callable[[], Iterable[dict[str, Any]]]]) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,6 +71,14 @@ def test_a_run_that_fails_says_what_it_said() -> None:
     with pytest.raises(RuntimeError, match="peer: exit status 3: told"):
         Runner(who="peer", command=[sys.executable, "-c", "print('told'); raise SystemExit(3)"]).run()
     assert Runner(who="peer", command=["sh", "-c", "exit 3"], statuses=(3,)).run().wall_s > 0
+
+
+def test_a_run_that_fails_is_made_once_more_and_not_twice(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    fails_once = Runner(who="peer", command=["sh", "-c", f"test -e {mark} || {{ touch {mark}; exit 1; }}"])
+    assert len(in_turn([fails_once], 1)[0]) == 1
+    with pytest.raises(RuntimeError, match="exit status 1"):
+        in_turn([Runner(who="peer", command=["false"])], 1)
 
 
 def test_our_own_commands_are_sampled_once() -> None:

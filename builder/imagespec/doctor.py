@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from imagespec.builders.host_uv import host_uv
 from imagespec.compose import Composition
@@ -24,6 +26,7 @@ __all__ = ["Finding", "State", "examine"]
 
 _LOW_DISK_BYTES: Final = 5 << 30
 _CLOCK_SKEW_S: Final = 120.0
+_PROXY_TIMEOUT_S: Final = 3.0
 
 
 class State(Enum):
@@ -49,8 +52,12 @@ def examine(composition: Composition, registries: tuple[str, ...]) -> Iterator[F
     yield from _engine(composition)
     yield from _uv()
     yield _certificates(composition)
-    yield _proxies(composition)
+    yield from _proxies(composition)
     yield from (_disk(name, folder) for name, folder in _folders(composition))
+    if not registries:
+        fix = "name yours, as in: imagespec doctor ghcr.io"
+        detail = "none was asked, so neither credentials nor the clock were looked at"
+        yield Finding(subject="registry", state=State.NOTE, detail=detail, fix=fix)
     for registry in registries:
         yield from _registry(composition, registry)
 
@@ -104,14 +111,26 @@ def _certificates(composition: Composition) -> Finding:
     return Finding(subject="CA bundle", state=State.OK, detail=f"{bundle}: {count} certificates, given to build steps")
 
 
-def _proxies(composition: Composition) -> Finding:
+def _proxies(composition: Composition) -> Iterator[Finding]:
     proxies = composition.settings.proxies
-    used = [name for name, value in (("http", proxies.http), ("https", proxies.https)) if value]
+    used = {name: value for name, value in (("http", proxies.http), ("https", proxies.https)) if value}
     if not used:
-        return Finding(subject="proxies", state=State.OK, detail="none is set")
-    detail = f"{' and '.join(used)} go through a proxy, given to build steps"
-    around = f"; not for {', '.join(proxies.no_proxy)}" if proxies.no_proxy else ""
-    return Finding(subject="proxies", state=State.OK, detail=detail + around)
+        yield Finding(subject="proxies", state=State.OK, detail="none is set")
+        return
+    for url in dict.fromkeys(used.values()):
+        parts = urlsplit(url)
+        host, port = str(parts.hostname), parts.port or 80
+        kinds = " and ".join(name for name, value in used.items() if value == url)
+        try:
+            with socket.create_connection((host, port), timeout=_PROXY_TIMEOUT_S):
+                detail = f"{kinds} through {host}:{port}, which answers; given to build steps"
+        except OSError as error:
+            fix = f"start it, or correct or unset {' and '.join(f'{name}_PROXY'.upper() for name in used)}"
+            detail = f"{kinds} through {host}:{port}, which does not answer: {error.strerror or error}"
+            yield Finding(subject="proxies", state=State.BAD, detail=detail, fix=fix)
+            continue
+        around = f"; not for {', '.join(proxies.no_proxy)}" if proxies.no_proxy else ""
+        yield Finding(subject="proxies", state=State.OK, detail=detail + around)
 
 
 def _folders(composition: Composition) -> Iterator[tuple[str, Path]]:

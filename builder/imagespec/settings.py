@@ -26,6 +26,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from imagespec.errors import InvalidReference, SettingsError
 from imagespec.ignore import DEFAULT as DEFAULT_IGNORE
@@ -303,7 +304,15 @@ def _proxy(value: str, variable: str) -> str:
     """Return a proxy's URL; the value is never shown, for it may hold a password."""
     url = value if "://" in value else f"http://{value}"
     if not url.startswith("http://"):
-        raise SettingsError(f"{variable}: only http:// proxies are supported", variable=variable)
+        hint = "write http://host:port, also for what goes over https; or unset it and name a mirror"
+        raise SettingsError(f"{variable}: only http:// proxies are spoken to", variable=variable, hint=hint)
+    try:
+        parts = urlsplit(url)
+        is_one = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise SettingsError(f"{variable}: is not a proxy's address", variable=variable, hint="write http://host:port")
     return url
 
 

@@ -190,3 +190,34 @@ def test_a_build_that_is_killed_is_cleaned_up_by_the_next_one(imagespec: Command
     imagespec("build", "image.yaml", "--builder", "buildkit", "--registry", imagespec.registry, cwd=tmp_path)
     assert left_in(imagespec.env["IMAGESPEC_CACHE"]) == []
     wait_for(lambda: not clients(imagespec.registry), "the client of the killed build ends")
+
+
+_PRETENDER = """\
+#!{python}
+import json, sys
+words = sys.argv[1:]
+if words[-1:] == ["--help"]:
+    print("buildx")
+if {{"version", "info"}} & set(words):
+    print(json.dumps({{"Client": {{}}, "Server": {{}}}}))
+if "--metadata-file" in words:
+    file = words[words.index("--metadata-file") + 1]
+    open(file, "w").write(json.dumps({{"containerimage.digest": "sha256:" + "1" * 64}}))
+"""
+
+
+@pytest.mark.parametrize("push", [True, False])
+def test_a_result_that_is_nowhere_is_an_error(imagespec: Command, tmp_path: Path, push: bool) -> None:
+    """A builder of another driver that keeps its result to itself, as it seems from here: all went well."""
+    spec(tmp_path, "commands: ['true']\n")
+    client = tmp_path / "bin" / "docker"
+    client.parent.mkdir()
+    client.write_text(_PRETENDER.format(python=sys.executable))
+    client.chmod(0o755)
+    where = ("--registry", imagespec.registry) if push else ()
+    path = f"{client.parent}:{imagespec.env['PATH']}"
+    done = imagespec("build", "image.yaml", "--builder", "buildkit", *where, cwd=tmp_path, expect=5, PATH=path)
+    assert "was built, but is not there" in done.stderr
+    assert "hint: " in done.stderr
+    assert done.stdout == ""
+    assert left_in(imagespec.env["IMAGESPEC_CACHE"]) == []

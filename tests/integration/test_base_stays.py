@@ -91,6 +91,24 @@ def _with_digest(imagespec: Command, name: str) -> str:
     return f"{name}@{json.loads(shown)}"
 
 
+@pytest.mark.parametrize("builder", ["daemonless", "buildkit"])
+def test_a_base_by_digest_is_that_one_after_its_tag_moved(
+    testbed: Bed, shared_imagespec: Command, tmp_path: Path, builder: str
+) -> None:
+    moving = f"{shared_imagespec.registry}/moving-{builder}:1"
+    for base in ("python3.11", "python3.13"):
+        stands = f"{testbed['registry']}/{testbed['bases'][base]}"
+        shared_imagespec.docker("buildx", "imagetools", "create", "--tag", moving, stands)
+        if base == "python3.11":
+            pinned = _with_digest(shared_imagespec, moving)
+    seen = {}
+    for name, reference in (("pinned", pinned), ("moved", moving)):
+        fields = {"name": name, "base_image": reference, "builder": builder, "builder_options": {"bytecode": False}}
+        made = build(shared_imagespec, tmp_path, **fields)
+        seen[name] = shared_imagespec.docker("run", "--rm", "--quiet", made, "python", "-V")[:11]
+    assert seen == {"pinned": "Python 3.11", "moved": "Python 3.13"}
+
+
 def test_nothing_to_run_is_no_layer_and_the_configuration_moves_none(shared_imagespec: Command, tmp_path: Path) -> None:
     """Specs that differ in what the configuration holds have other ids and the same layers, in order."""
     base: dict[str, Any] = {"name": "configured", "builder": "buildkit", "packages": ["humanize==4.12.3"]}

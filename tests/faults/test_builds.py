@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -106,6 +107,26 @@ def test_a_step_that_fails_is_named_with_what_it_said(imagespec: Command, tmp_pa
     if "what it said" in text:
         assert lines[-3] == "  | what it said"
     assert_nothing_is_left(imagespec, tmp_path)
+
+
+def test_megabytes_of_output_neither_stop_a_build_nor_hide_its_end(imagespec: Command, tmp_path: Path) -> None:
+    """Many lines to both, one line without an end, bytes that are no UTF-8: what is said last is what is shown last."""
+    lines = "import sys; [print('a line of output', i, file=(sys.stdout, sys.stderr)[i % 2]) for i in range(60_000)]"
+    commands = [
+        f'/opt/venv/bin/python -c "{lines}"',
+        "head -c 1500000 /dev/zero | tr '\\0' x",
+        "head -c 300000 /dev/urandom",
+        "echo the very end; echo and after it >&2; exit 3",
+    ]
+    spec(tmp_path, f"commands: {json.dumps(commands)}\n")
+    arguments = ("build", "image.yaml", "--builder", "buildkit", "--registry", imagespec.registry)
+    command = [sys.executable, "-m", "imagespec", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env=imagespec.env, capture_output=True, timeout=300, check=False)
+    said = done.stderr.decode(errors="replace")
+    assert done.returncode == 4, said[-2000:]
+    last = said.splitlines()[-8:]
+    assert last[-2].startswith("error: build: command: echo the very end; echo and after it >&2; exit 3: exit code 3")
+    assert {"  | the very end", "  | and after it"} <= set(last)
 
 
 def test_without_an_engine_the_way_out_is_named(imagespec: Command, tmp_path: Path) -> None:

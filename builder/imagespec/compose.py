@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -20,19 +20,20 @@ from imagespec.builders.noop import NoopBuilder
 from imagespec.builders.recorded import RecordedBuilder
 from imagespec.clients import Clients
 from imagespec.ensure import BuildRequest
-from imagespec.errors import ImageSpecError, InputMissing, SpecError
-from imagespec.events import Emit, discard
+from imagespec.errors import ImageSpecError, InputMissing, RegistryError, SpecError
+from imagespec.events import Emit, Warned, discard
 from imagespec.fingerprint import fingerprint_of
 from imagespec.identity import Identity, Known, Target, identify, workspace_of
 from imagespec.ledger import Entry, Ledger
 from imagespec.names import Reference
-from imagespec.oci import Platform, canonical_json
+from imagespec.oci import Descriptor, Platform, canonical_json
 from imagespec.plan import BaseLayout, BuildPlan, environment_of
 from imagespec.record import difference, in_a_few_words, record_of, shortened
 from imagespec.registry import Registry
 from imagespec.registry.engine import EngineImages
 from imagespec.registry.facts import facts_of
 from imagespec.registry.layout import LayoutRegistry
+from imagespec.registry.records import KeptRecord, push_record
 from imagespec.settings import Settings
 from imagespec.spec import Declaration
 from imagespec.stand_in import StandIn
@@ -121,19 +122,20 @@ class Composition(Clients):
         if isinstance(base, Declaration) and identity.parent is not None:
             parent = self._request(base, identity.parent, builder, False, made)
         forced = is_forced or declaration.is_forced
+        registry = None if identity.is_local else self.registry_of(declaration)
         return BuildRequest(
             plan=identity.plan,
             fingerprint=identity.fingerprint,
             reference=identity.reference,
             images=self.images_of(declaration, identity),
-            builder=RecordedBuilder(self._builder(declaration, identity, builder), self._made),
+            builder=RecordedBuilder(self._builder(declaration, identity, builder), partial(self._made, registry)),
             options=self._options(declaration, identity, is_forced=forced),
             parent=parent,
             is_forced=forced,
             is_local=identity.is_local,
             why=lambda: self._why(identity),
             usage=self._usage(identity),
-            registry=None if identity.is_local else self.registry_of(declaration),
+            registry=registry,
         )
 
     def _is_loading(self, identity: Identity) -> bool:
@@ -152,8 +154,19 @@ class Composition(Clients):
         changes = difference(known[0].record, record_of(identity.plan))
         return in_a_few_words(changes) if changes else f"unchanged since {known[0].tag}, which is gone"
 
-    def _made(self, plan: BuildPlan, target: Reference) -> None:
-        self.ledger.remember(target.repository, Entry(tag=target.tag or "", record=record_of(plan), time_s=time.time()))
+    def _made(
+        self, registry: Registry | None, plan: BuildPlan, target: Reference, made: Descriptor, emit: Emit
+    ) -> None:
+        """Remember how an image was made, here and, where the settings say so, beside the image."""
+        now_s, record = time.time(), record_of(plan)
+        self.ledger.remember(target.repository, Entry(tag=target.tag or "", record=record, time_s=now_s))
+        if registry is None or not self.settings.pushes_records:
+            return
+        created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s))
+        try:
+            push_record(registry, target.repository, made, KeptRecord(record=record, created=created))
+        except RegistryError as error:
+            emit(Warned(message=f"the record of {target} was not pushed: {error}", hint=error.hint))
 
     @cached_property
     def locks(self) -> TargetLocks:

@@ -55,8 +55,10 @@ class Change:
     after: str = ""
 
     def __str__(self) -> str:
+        if self.name == SHORTENED:
+            return f"{self.group}: {self.kind.value}, and the image's label has no room to say what"
         what = f"{self.group}: {self.name}"
-        if self.kind is not ChangeKind.CHANGED or self.group in ("files", "lock") or self.name == SHORTENED:
+        if self.kind is not ChangeKind.CHANGED or self.group in ("files", "lock"):
             return f"{what} {self.kind.value}"
         return f"{what} changed from {self.before!r} to {self.after!r}"
 

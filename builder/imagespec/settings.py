@@ -8,12 +8,14 @@ The files are those of the nearest folder, from the current one upwards, that ha
     ignore                     which of gitignore, tracked, dockerignore, standard leave files out (list)
     stat_cache                 whether digests of unchanged files are remembered (true, false)
     reuse_flyte_tags           whether an absent image is looked up under flytekit's own tag too (true, false)
+    push_records               whether the whole record of an image is kept beside it in the registry (true, false)
     [registries."host:port"]   insecure (true, false), ca, mirrors (list), rewrite, concurrency
 
 Environment: IMAGESPEC_STORE, IMAGESPEC_CACHE, IMAGESPEC_CA_BUNDLE, IMAGESPEC_BUILDER, IMAGESPEC_MIRRORS
 (``docker.io=127.0.0.1:5000,…``), IMAGESPEC_REWRITE (the same form), IMAGESPEC_INSECURE (hosts, with commas),
 IMAGESPEC_CONCURRENCY, IMAGESPEC_PYTHON_MIRROR, IMAGESPEC_EXCLUDE,
-IMAGESPEC_IGNORE, IMAGESPEC_STAT_CACHE, IMAGESPEC_REUSE_FLYTE_TAGS; beside them SSL_CERT_FILE,
+IMAGESPEC_IGNORE, IMAGESPEC_STAT_CACHE, IMAGESPEC_REUSE_FLYTE_TAGS,
+IMAGESPEC_PUSH_RECORDS; beside them SSL_CERT_FILE,
 REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, DOCKER_CONFIG, DOCKER_HOST,
 REGISTRY_AUTH_FILE, SSH_AUTH_SOCK, XDG_*, NO_COLOR, CI and GITHUB_STEP_SUMMARY.
 """
@@ -38,7 +40,7 @@ from imagespec.values import dataclass, field, fields, replace
 __all__ = ["Settings"]
 
 _TEXTS: Final = ("store_dir", "cache_dir", "ca_bundle", "docker_host", "builder", "python_mirror")
-_KEYS: Final = (*_TEXTS, "exclude", "ignore", "stat_cache", "reuse_flyte_tags", "registries")
+_KEYS: Final = (*_TEXTS, "exclude", "ignore", "stat_cache", "reuse_flyte_tags", "push_records", "registries")
 _REGISTRY_KEYS: Final = ("insecure", "ca", "mirrors", "rewrite", "concurrency")
 _CA_VARIABLES: Final = ("IMAGESPEC_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _MAX_CONCURRENCY: Final = 256
@@ -76,6 +78,7 @@ class Settings:
     ignore: IgnoreRules = DEFAULT_IGNORE
     uses_stat_cache: bool = True
     reuses_flyte_tags: bool = False
+    pushes_records: bool = False
     image_id: str = ""
     import_limit_s: float = _IMPORT_LIMIT_S
     step_summary: Path | None = None
@@ -110,6 +113,7 @@ class Settings:
             ignore=_ignore(environ, table),
             uses_stat_cache=_switch(environ, "IMAGESPEC_STAT_CACHE", table, "stat_cache", default=True),
             reuses_flyte_tags=_switch(environ, "IMAGESPEC_REUSE_FLYTE_TAGS", table, "reuse_flyte_tags", default=False),
+            pushes_records=_switch(environ, "IMAGESPEC_PUSH_RECORDS", table, "push_records", default=False),
             image_id=environ.get("_F_IMG_ID", ""),
             import_limit_s=_seconds(environ, "IMAGESPEC_IMPORT_LIMIT", _IMPORT_LIMIT_S),
             pushes_for_flyte=environ.get("FLYTE_PUSH_IMAGE_SPEC", "true").lower() in ("true", "1"),

@@ -79,3 +79,68 @@ def test_what_it_cannot_compare_with_is_an_error(imagespec: Command, project: Pa
     assert "is not in the registry" in missing.stderr
     (project / "bad.json").write_text("{}")
     assert "not a saved plan" in imagespec("explain", *options, "--against", "bad.json", cwd=project, expect=2).stderr
+
+
+def test_files_that_no_label_holds_are_named_by_the_record_beside_the_image(imagespec: Command, project: Path) -> None:
+    for number in range(300):
+        (project / "app" / f"module_{number}.py").write_text(f"{number}\n")
+    options = ("image.yaml", "--registry", imagespec.registry)
+    pushes, elsewhere = {"IMAGESPEC_PUSH_RECORDS": "1"}, {"IMAGESPEC_CACHE": str(project / "another-machine")}
+    imagespec("build", *options, cwd=project)
+    (project / "app" / "module_7.py").write_text("changed\n")
+    vague = imagespec("explain", *options, cwd=project, **elsewhere).stdout
+    assert "files: changed, and the image's label has no room to say what" in vague
+
+    first = imagespec("build", *options, cwd=project, **pushes).stdout.strip()
+    (project / "app" / "module_8.py").write_text("changed\n")
+    second = imagespec("build", *options, cwd=project, **pushes).stdout.strip()
+    (project / "app" / "module_9.py").write_text("changed\n")
+    for env in (elsewhere, {**elsewhere, **pushes}):
+        for against in (first, first.partition("@")[2], first.partition("@")[0]):
+            said = imagespec("explain", *options, "--against", against, cwd=project, **env).stdout
+            assert [line.strip() for line in said.splitlines()[2:]] == [
+                "files: app/module_8.py changed",
+                "files: app/module_9.py changed",
+            ]
+    last = imagespec("explain", *options, cwd=project, **elsewhere, **pushes).stdout
+    assert second.partition("@")[0].rpartition(":")[2] in last
+    assert last.splitlines()[2:] == ["  files: app/module_9.py changed"]
+
+
+def test_without_times_the_nearest_image_is_compared_with(imagespec: Command, project: Path) -> None:
+    options = ("image.yaml", "--registry", imagespec.registry)
+    for number in range(3):
+        (project / "app" / f"{number}.py").write_text("")
+        imagespec("build", *options, cwd=project)
+    (project / "app" / "3.py").write_text("")
+    said = imagespec("explain", *options, cwd=project, IMAGESPEC_CACHE=str(project / "another-machine")).stdout
+    assert "the nearest of 3" in said
+    assert said.splitlines()[2:] == ["  files: app/3.py added"]
+
+
+def test_a_tag_of_ones_own_format_is_a_tag_too(imagespec: Command, project: Path) -> None:
+    options = ("image.yaml", "--registry", imagespec.registry)
+    text = (project / "image.yaml").read_text()
+    (project / "image.yaml").write_text(f"{text}tag_format: 'v1-{{spec_hash}}'\n")
+    tag = imagespec("build", *options, cwd=project).stdout.partition("@")[0].rpartition(":")[2]
+    (project / "app" / "more.py").write_text("")
+    assert "files: app/more.py added" in imagespec("explain", *options, "--against", tag, cwd=project).stdout
+
+
+def test_a_revision_keeps_what_git_tracks_although_it_ignores_it(imagespec: Command, project: Path) -> None:
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=t", "-c", "user.email=t@example.com")
+        subprocess.run(["git", *who, *arguments], cwd=project, check=True, capture_output=True)
+
+    (project / ".gitignore").write_text("*.bin\n")
+    (project / ".gitattributes").write_text("*.txt export-ignore\n")
+    (project / "app" / "kept.bin").write_text("tracked\n")
+    (project / "app" / "notes.txt").write_text("not in archives\n")
+    git("init", "-q")
+    git("add", "--force", ".")
+    git("commit", "-qm", "one")
+    options = ("image.yaml", "--registry", imagespec.registry, "--against", "HEAD")
+    assert "unchanged" in imagespec("explain", *options, cwd=project).stdout
+    (project / "app" / "kept.bin").write_text("other\n")
+    said = imagespec("explain", *options, cwd=project).stdout
+    assert said.splitlines()[2:] == ["  files: app/kept.bin changed"]

@@ -27,7 +27,7 @@ ROWS: tuple[str, ...] = (
     "stand_ins flyte_disk "
     "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http "
     "registry.copies registry.layers registry.layout registry.many registry.mirrors registry.tokens registry.transport "
-    "registry.facts ledger builders.instances builders.cache_export builders.host_uv "
+    "registry.facts registry.records ledger builders.instances builders.cache_export builders.host_uv "
     "builders.auto builders.buildkit builders.noop builders.staging builders.uv_binary builders.daemonless "
     "builders.assembly builders.assembly.*",
     "settings identity flyte_names clients compose doctor report report.* push_sizes",

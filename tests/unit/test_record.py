@@ -91,7 +91,7 @@ def test_a_large_group_becomes_a_digest_and_still_differs() -> None:
     assert short["apt_packages"] == whole["apt_packages"]
     assert difference(short, whole) == ()
     (change,) = difference(short, record(packages=many[1:]))
-    assert str(change) == f"packages: {SHORTENED} changed"
+    assert str(change) == "packages: changed, and the image's label has no room to say what"
 
 
 def test_the_ledger_remembers_the_newest_first(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ __all__ = ["RecordedBuilder"]
 class RecordedBuilder(WrappedBuilder):
     """Does what the builder inside does; ``made`` is called after each image that was built."""
 
-    def __init__(self, builder: Builder, made: Callable[[BuildPlan, Reference], None]) -> None:
+    def __init__(self, builder: Builder, made: Callable[[BuildPlan, Reference, Descriptor, Emit], None]) -> None:
         super().__init__(builder)
         self._made = made
 
@@ -27,5 +27,5 @@ class RecordedBuilder(WrappedBuilder):
     ) -> Descriptor:
         """Build with the builder inside, then tell."""
         descriptor = self._builder.build(plan, files, target, options=options, emit=emit)
-        self._made(plan, target)
+        self._made(plan, target, descriptor, emit)
         return descriptor

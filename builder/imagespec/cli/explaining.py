@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import click
@@ -15,15 +14,17 @@ from imagespec.cli import options
 from imagespec.cli.naming import loaded, say
 from imagespec.cli.session import composed
 from imagespec.compose import LABEL_FINGERPRINT, LABEL_RECORD, Composition
-from imagespec.errors import InputMissing, SpecError
+from imagespec.errors import InputError, InputMissing, InvalidReference, SpecError
 from imagespec.identity import Identity, Target
 from imagespec.names import Reference
-from imagespec.record import Change, Record, difference, record_of
+from imagespec.record import SHORTENED, Change, Record, difference, record_of
 from imagespec.registry.admin import HttpRegistryAdmin
 from imagespec.registry.facts import facts_of
+from imagespec.registry.records import pull_record
 from imagespec.report import PlainReport
+from imagespec.revisions import checked_out
 from imagespec.settings import Settings
-from imagespec.values import dataclass
+from imagespec.values import dataclass, replace
 
 __all__ = ["explain"]
 
@@ -33,11 +34,12 @@ _TAG_OR_DIGEST = re.compile(r"x1-[0-9a-v]{32}.*|sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Earlier:
-    """What the target is compared with: its name for people, its tag ("" when unknown) and its record."""
+    """What the target is compared with: its name for people, tag, record, and time; texts are "" when unknown."""
 
     name: str
     tag: str
     record: Record
+    created: str = ""
 
 
 @click.command(epilog="Example: imagespec explain image.yaml --against HEAD~1")
@@ -95,9 +97,31 @@ def _earlier(composition: Composition, target: Target, identity: Identity, name:
         return _last_built(composition, target, identity)
     if Path(against).is_file():
         return _saved(Path(against))
-    if _TAG_OR_DIGEST.fullmatch(against):
-        return _labelled(composition, target, identity, against)
-    return _revision(composition, target, identity, name, against)
+    image = _tag_or_digest(against, identity)
+    if image:
+        return _labelled(composition, target, identity, image)
+    try:
+        return _revision(target, identity, name, against)
+    except InputError as no_revision:
+        # A tag_format makes tags that look like anything.
+        try:
+            return _labelled(composition, target, identity, against)
+        except (InputMissing, InvalidReference):
+            raise SpecError(
+                f"explain: {against} is no tag, digest, file or git revision", path="against", hint=str(no_revision)
+            ) from no_revision
+
+
+def _tag_or_digest(against: str, identity: Identity) -> str:
+    """Return the tag or digest that is meant beyond doubt, "" when it may be something else.
+
+    What ``build`` prints, with the image's name in front, is meant too.
+    """
+    for prefix in (str(identity.reference.repository), identity.name.rpartition(":")[0]):
+        if against.startswith((f"{prefix}:", f"{prefix}@")):
+            against = against[len(prefix) + 1 :]
+            return against.rpartition("@")[2]
+    return against if _TAG_OR_DIGEST.fullmatch(against) else ""
 
 
 def _last_built(composition: Composition, target: Target, identity: Identity) -> _Earlier | None:
@@ -108,13 +132,15 @@ def _last_built(composition: Composition, target: Target, identity: Identity) ->
     if identity.is_local:
         return None
     tags = HttpRegistryAdmin(composition.http).tags(repository)[-_MAX_TAGS_READ:]
-    newest: tuple[str, _Earlier] | None = None
-    for tag in tags:
-        facts = facts_of(composition.registry_of(target.declaration), Reference(repository, tag))
-        if facts is None or LABEL_RECORD not in facts.labels or (newest and facts.created <= newest[0]):
-            continue
-        newest = (facts.created, _Earlier(name=tag, tag=tag, record=json.loads(facts.labels[LABEL_RECORD])))
-    return newest[1] if newest else None
+    images = [one for tag in tags if (one := _image(composition, target, Reference(repository, tag))) is not None]
+    timed = [one for one in images if one.created]
+    if timed:
+        return max(timed, key=lambda one: one.created)
+    # Images have no times of their own, so that equal plans have equal bytes: the likeliest to be the last is the one
+    # that differs least.
+    record = record_of(identity.plan)
+    nearest = min(images, key=lambda one: len(difference(one.record, record)), default=None)
+    return replace(nearest, name=f"{nearest.tag}, the nearest of {len(images)}") if nearest is not None else None
 
 
 def _labelled(composition: Composition, target: Target, identity: Identity, tag: str) -> _Earlier:
@@ -123,14 +149,36 @@ def _labelled(composition: Composition, target: Target, identity: Identity, tag:
             return _Earlier(name=tag, tag=tag, record=entry.record)
     separator = "@" if ":" in tag else ":"
     reference = Reference.parse(f"{identity.reference.repository}{separator}{tag}")
-    facts = facts_of(composition.registry_of(target.declaration), reference)
-    if facts is None:
+    if composition.registry_of(target.declaration).resolve(reference) is None:
         raise InputMissing(f"explain: {reference} is not in the registry", path=tag, hint="imagespec exists says why")
-    if LABEL_RECORD not in facts.labels:
-        raise SpecError(f"explain: {reference} carries no record of how it was built", path=tag)
-    return _Earlier(
-        name=str(reference), tag=facts.labels.get(LABEL_FINGERPRINT, ""), record=json.loads(facts.labels[LABEL_RECORD])
-    )
+    image = _image(composition, target, reference)
+    if image is None:
+        raise SpecError(
+            f"explain: {reference} carries no record of how it was built",
+            path=tag,
+            hint="compare with an image that imagespec built, a saved plan or a git revision",
+        )
+    return image
+
+
+def _image(composition: Composition, target: Target, reference: Reference) -> _Earlier | None:
+    """Return what an image in the registry says of how it was built, None when it says nothing.
+
+    A record that was too large for a label is looked for beside the image.
+    """
+    registry = composition.registry_of(target.declaration)
+    facts = facts_of(registry, reference)
+    if facts is None or LABEL_RECORD not in facts.labels:
+        return None
+    record, created = json.loads(facts.labels[LABEL_RECORD]), ""
+    is_short = any(SHORTENED in leaves for leaves in record.values())
+    found = registry.resolve(reference) if is_short or composition.settings.pushes_records else None
+    if found is not None:
+        admin = HttpRegistryAdmin(composition.http)
+        kept = pull_record(registry, admin, reference.repository, found.digest)
+        record, created = (kept.record, kept.created) if kept is not None else (record, created)
+    tag = reference.tag or facts.labels.get(LABEL_FINGERPRINT, "")
+    return _Earlier(name=reference.tag or str(reference), tag=tag, record=record, created=created)
 
 
 def _saved(path: Path) -> _Earlier:
@@ -142,39 +190,20 @@ def _saved(path: Path) -> _Earlier:
         raise SpecError(f"explain: {path} is not a saved plan", path=str(path), hint=hint) from error
 
 
-def _revision(composition: Composition, target: Target, identity: Identity, name: str, revision: str) -> _Earlier:
-    """Return the same target as a git revision had it, from a copy of that tree in a temporary folder."""
-    top = Path(_git(revision, "rev-parse", "--show-toplevel").strip())
-    commit = _git(revision, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
-    with tempfile.TemporaryDirectory(prefix="imagespec-explain-") as folder:
-        archive = Path(folder, "tree.tar")
-        _git(revision, "-C", str(top), "archive", "--format=tar", f"--output={archive}", commit)
-        tree = Path(folder, "tree")
-        tree.mkdir()
-        subprocess.run(["tar", "-xf", str(archive), "-C", str(tree)], check=True)
-        here = tree / Path.cwd().resolve().relative_to(top.resolve())
+def _revision(target: Target, identity: Identity, name: str, revision: str) -> _Earlier:
+    """Return the same target as a git revision had it; raise InputError when there is no such revision."""
+    with checked_out(Path.cwd(), revision) as here:
         program = [sys.executable, "-m", "imagespec", "plan", name, "--offline", "--format", "json"]
         done = subprocess.run(program, cwd=here, capture_output=True, text=True, check=False)
-        if done.returncode:
-            say(done.stderr.strip())
-            raise SpecError(f"explain: {name} could not be planned as of {revision}", path=revision)
-        for line in done.stdout.splitlines():
-            value = json.loads(line)
-            if value["origin"] == target.origin:
-                return _Earlier(name=f"{revision} ({commit[:10]})", tag=value["tag"], record=value["record"])
-    raise SpecError(f"explain: {identity.name} was not there as of {revision}", path=revision)
-
-
-def _git(revision: str, *arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise SpecError("explain: git is not on the PATH", path="against") from error
     if done.returncode:
-        said = done.stderr.strip().splitlines()
+        say(done.stderr.strip())
         raise SpecError(
-            f"explain: {revision} is no tag, digest, file or git revision",
-            path="against",
-            hint=said[-1] if said else "",
+            f"explain: {name} could not be planned as of {revision}", path=revision, hint="compare with another one"
         )
-    return done.stdout
+    for line in done.stdout.splitlines():
+        value = json.loads(line)
+        if value["origin"] == target.origin:
+            return _Earlier(name=revision, tag=value["tag"], record=value["record"])
+    raise SpecError(
+        f"explain: {identity.name} was not there as of {revision}", path=revision, hint="compare with another one"
+    )

@@ -3,6 +3,8 @@
 Both sides are whole cold processes that import their ``ImageSpec``, declare the same image and print its tag. The tree
 is a git work tree as Python projects are: an ignore file of some thirty lines for git and of a dozen for Docker, and
 ``__pycache__`` folders. "first run" means that our stat cache is empty and is written; "again" that it is there.
+The limit of a row is what Python needs for the same files and nothing else: list and stat(2), and on a first run read
+and sha256.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.rows import Run, Runner, cache_folder, in_turn, peer_python, row, say
+from bench.rows import Runner, cache_folder, in_turn, limit, peer_python, row, say
 
 PART = "fingerprint"
 PACKAGE = Path(__file__).resolve().parents[1] / "builder" / "imagespec"
@@ -37,19 +39,38 @@ _PEER = _OURS.replace("from imagespec import", "from flytekit import").replace(
 )
 _TREE = 'ImageSpec(name="bench", source_root=sys.argv[1], source_copy_mode={mode}).tag'
 _TEN_OURS = """
-from imagespec.compose import Composition
-from imagespec.identity import Target
+import os
+from imagespec.identity import Target, identify, workspace_of
 from imagespec.settings import Settings
-run = Composition(Settings.load())
+workspace = workspace_of(Settings.load(), os.getcwd())
 for number in range(10):
     spec = ImageSpec(name="bench", env={"N": str(number)}, source_root=sys.argv[1], source_copy_mode="ALL")
-    run.identify(Target(declaration=spec))
+    identify(Target(declaration=spec), workspace)
 """
 _TEN_PEER = """
 for number in range(10):
     ImageSpec(
         name="bench", env={"N": str(number)}, source_root=sys.argv[1], source_copy_mode=CopyFileDetection.ALL
     ).tag
+"""
+_LIMIT = """
+import hashlib, os, sys, time
+start, left = time.perf_counter(), [sys.argv[1]]
+while left:
+    folder = left.pop()
+    handle = os.open(folder, os.O_RDONLY)
+    with os.scandir(handle) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                size = entry.stat(follow_symlinks=False).st_size
+                if sys.argv[2] == "read":
+                    file = os.open(entry.name, os.O_RDONLY, dir_fd=handle)
+                    hashlib.sha256(os.read(file, size + 1)).digest()
+                    os.close(file)
+            elif entry.name not in (".git", "__pycache__"):
+                left.append(f"{folder}/{entry.name}")
+    os.close(handle)
+print(f"bench_tag={time.perf_counter() - start}")
 """
 _PLAIN = 'ImageSpec(name="bench", packages=["pandas"], apt_packages=["git"], python_version="3.11").tag'
 
@@ -145,17 +166,14 @@ class _Bench:
     def _empty(self, cache: str) -> Callable[[], None]:
         return lambda: shutil.rmtree(self._caches / cache, ignore_errors=True)
 
-    def _three(self, root: Path, times: int) -> list[list[Run]]:
-        """Return runs of: us with an empty cache, us again, flytekit."""
+    def _three(self, root: Path) -> list[Runner]:
+        """Return: us with an empty cache, us again, flytekit."""
         mine = _TREE.format(mode='"ALL"')
-        return in_turn(
-            [
-                self._ours(mine, str(root), cache="first", before=self._empty("first")),
-                self._ours(mine, str(root), cache="again"),
-                self._theirs(_TREE.format(mode="CopyFileDetection.ALL"), str(root)),
-            ],
-            times,
-        )
+        return [
+            self._ours(mine, str(root), cache="first", before=self._empty("first")),
+            self._ours(mine, str(root), cache="again"),
+            self._theirs(_TREE.format(mode="CopyFileDetection.ALL"), str(root)),
+        ]
 
     def start_up(self, times: int) -> list[dict[str, Any]]:
         say("a spec without sources")
@@ -184,14 +202,15 @@ class _Bench:
     def tree(self, files: int, times: int) -> list[dict[str, Any]]:
         root = project(files)
         say(f"a tree of {files:,} files")
-        first, again, theirs = self._three(root, times)
+        first, again, theirs, read, listed = in_turn([*self._three(root), *_limits(root)], times)
+        limits = (("list, stat, read and sha256 in Python", read), ("list and stat in Python", listed))
         goals = {"wall": (6, 14), "tag": (5, 12)} if files == 20_000 else {}
         rows = []
         for what, label in (("wall", "whole process"), ("tag", "tag after import")):
             for runs, name, index in ((first, "first run", 0), (again, "again", 1)):
                 goal = goals[what][index] if what in goals else None
-                title = f"{files:,} files, {label}, {name}"
-                rows.append(row(PART, title, runs, theirs, FLYTEKIT, what=what, goal=goal))
+                title, least = f"{files:,} files, {label}, {name}", limit(*limits[index], what)
+                rows.append(row(PART, title, runs, theirs, FLYTEKIT, what=what, goal=goal, limit=least))
         return rows
 
     def ten_specs(self, files: int, times: int) -> list[dict[str, Any]]:
@@ -234,7 +253,7 @@ class _Bench:
     def large_files(self, times: int) -> list[dict[str, Any]]:
         root = large()
         say("2 GB in eight files")
-        first, again, theirs = self._three(root, times)
+        first, again, theirs = in_turn(self._three(root), times)
         title = "2 GB in 8 files, tag after import"
         return [
             row(PART, f"{title}, first run", first, theirs, FLYTEKIT, what="tag"),
@@ -244,7 +263,7 @@ class _Bench:
     def memory(self) -> list[dict[str, Any]]:
         say("memory against the number of files")
         few, many = 2_000, 100_000
-        small, large_tree = self._three(project(few), 1), self._three(project(many), 1)
+        small, large_tree = in_turn(self._three(project(few)), 1), in_turn(self._three(project(many)), 1)
         ours = [max(b.peak_bytes - a.peak_bytes for a, b in zip(small[i], large_tree[i], strict=True)) for i in (0, 1)]
         peer = large_tree[2][0].peak_bytes - small[2][0].peak_bytes
         per_file = max(ours) / (many - few)
@@ -257,6 +276,11 @@ class _Bench:
                 "peer_bytes_per_file": round(peer / (many - few)),
             }
         ]
+
+
+def _limits(root: Path) -> list[Runner]:
+    command = [sys.executable, "-c", _LIMIT, str(root)]
+    return [Runner(who=what, command=[*command, what]) for what in ("read", "list")]
 
 
 def project(files: int) -> Path:

@@ -49,6 +49,7 @@ _TOLD = 300
 class Run:
     """One process: seconds from start to end, its peak memory, and the figures it printed as ``bench_name=seconds``.
 
+    ``cpu_s`` is the processor time of it and of its children, which a machine with other work hardly changes.
     ``places`` are the largest parts of its time, (where, share), of a run that was sampled.
     """
 
@@ -57,6 +58,7 @@ class Run:
     printed: Mapping[str, float]
     command: str = ""
     places: tuple[tuple[str, float], ...] = ()
+    cpu_s: float = 0.0
 
     def seconds(self, what: str) -> float:
         return self.wall_s if what == "wall" else self.printed[what]
@@ -89,7 +91,13 @@ class Runner:
         unit = 1 if sys.platform == "darwin" else 1024
         variables = [f"{name}={value}" for name, value in self.environment.items()]
         command = shlex.join([*(["env", *variables] if variables else []), *self.command])
-        return Run(wall_s=wall_s, peak_bytes=usage.ru_maxrss * unit, printed=_figures(text), command=command)
+        return Run(
+            wall_s=wall_s,
+            peak_bytes=usage.ru_maxrss * unit,
+            printed=_figures(text),
+            command=command,
+            cpu_s=usage.ru_utime + usage.ru_stime,
+        )
 
     def places(self) -> tuple[tuple[str, float], ...]:
         """Run once more, sampled, and return where the largest parts of the time went, as shares of the whole."""
@@ -171,7 +179,8 @@ def row(
 ) -> dict[str, Any]:
     """Return one row of the report.
 
-    ``ratio`` is peer/ours, and must reach the goal; with ``at_most`` it is ours/peer, and must not pass it. ``more`` is
+    ``ratio`` is peer/ours, and must reach the goal; with ``at_most`` it is ours/peer, and must not pass it. Of whole
+    processes there is ``cpu_ratio`` too: the same of processor time, as it was where the machine was idle. ``more`` is
     kept as it is; known to the report are ``limit`` (of the function of that name), ``bytes_pushed``, ``requests``,
     ``peer_bytes_pushed``, ``peer_requests``, ``remains`` (a sentence) and ``points`` (of a growing size).
     """
@@ -190,10 +199,16 @@ def row(
         "goal": goal,
         "met": met,
         "command": f"make bench ONLY={part}",
+        **(_cpu_ratio(ours, peer, at_most) if what == "wall" else {}),
         **({"at_most": True} if at_most else {}),
         **_profile(ours),
         **more,
     }
+
+
+def _cpu_ratio(ours: Sequence[Run], peer: Sequence[Run], at_most: bool) -> dict[str, float]:
+    pairs = [(b.cpu_s, a.cpu_s) if not at_most else (a.cpu_s, b.cpu_s) for a, b in zip(ours, peer, strict=True)]
+    return {"cpu_ratio": round(statistics.median(b / a for b, a in pairs), 2)} if all(map(all, pairs)) else {}
 
 
 def limit(what: str, runs: Sequence[Run], figure: str = "wall") -> dict[str, Any]:

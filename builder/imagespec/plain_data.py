@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date
 from typing import Any, Final, NoReturn
 
 from imagespec.errors import SpecError
@@ -28,7 +27,6 @@ _KINDS: Final[tuple[tuple[type, str], ...]] = (
     (bool, "true or false"),
     (int, "a number"),
     (float, "a number"),
-    (date, "a date"),
     (type(None), "nothing"),
     (Mapping, "a mapping"),
     (list, "a list"),
@@ -70,7 +68,14 @@ def refuse(path: str, message: str, value: object = None, hint: str = "") -> NoR
 
 def kind_of(value: object) -> str:
     """Return what the value is, in the words of people who write YAML."""
+    if _is_date(value):
+        return "a date"
     return next((name for kind, name in _KINDS if isinstance(value, kind)), type(value).__name__)
+
+
+def _is_date(value: object) -> bool:
+    # Told without its module, which nothing else needs: YAML's reader has imported it where there are dates.
+    return type(value).__module__ == "datetime"
 
 
 def text(path: str, value: object, *, hint: str = "") -> str:
@@ -87,7 +92,7 @@ def text(path: str, value: object, *, hint: str = "") -> str:
 
 
 def _text_hint(value: object) -> str:
-    if isinstance(value, (bool, int, float, date)):
+    if isinstance(value, (bool, int, float)) or _is_date(value):
         return 'in YAML, put the value in quotes: "…"'
     return "give it a value, or remove it" if value is None else "write it as one text"
 

@@ -23,6 +23,7 @@ REGISTRY_AUTH_FILE, SSH_AUTH_SOCK, XDG_*, NO_COLOR, CI and GITHUB_STEP_SUMMARY.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -45,8 +46,11 @@ _REGISTRY_KEYS: Final = ("insecure", "ca", "mirrors", "rewrite", "concurrency")
 _CA_VARIABLES: Final = ("IMAGESPEC_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _MAX_CONCURRENCY: Final = 256
 _IMPORT_LIMIT_S: Final = 60.0
-# A project's file without our name in it, plain or escaped, has no table of ours: it need not be parsed, nor be right.
-_MENTIONS: Final = ("imagespec", "\\u", "\\U", "\\x")
+# A project's file in which no line can begin, or lead to, our table need not be parsed, nor be right: most only name us
+# among their requirements. A key may be quoted, apart from the one before, and written in escapes.
+_MAY_HAVE_TABLE: Final = re.compile(
+    r"""tool["']?\s*\.\s*["']?imagespec|^\s*\[?\s*["']?tool["']?\s*[]=]|\\[uUx]""", re.MULTILINE
+)
 _MAX_SECONDS: Final = 1_000_000.0
 
 
@@ -139,7 +143,7 @@ class _Table:
         """Return the table of the nearest folder with a configuration file, an empty one without."""
         for folder in (cwd, *cwd.parents):
             own = _toml(folder / "imagespec.toml")
-            project = (_toml(folder / "pyproject.toml", _MENTIONS) or {}).get("tool", {}).get("imagespec")
+            project = (_toml(folder / "pyproject.toml", _MAY_HAVE_TABLE) or {}).get("tool", {}).get("imagespec")
             if own is None and project is None:
                 continue
             if project is not None and not isinstance(project, dict):
@@ -168,15 +172,15 @@ class _Table:
         return value
 
 
-def _toml(file: Path, mentions: tuple[str, ...] = ("",)) -> dict[str, Any] | None:
-    """Return the tables of a file, None when there is none, or when its text has none of ``mentions``."""
+def _toml(file: Path, wanted: re.Pattern[str] | None = None) -> dict[str, Any] | None:
+    """Return the tables of a file, None when there is none, or when its text has nothing of what is wanted."""
     try:
         text = file.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UnicodeDecodeError as error:
         raise SettingsError(f"read {file}: not TOML: {error}", variable=file.name) from error
-    if not any(word in text for word in mentions):
+    if wanted is not None and not wanted.search(text):
         return None
     try:
         return _tables(text)

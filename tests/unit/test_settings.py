@@ -208,14 +208,34 @@ def test_a_projects_file_that_does_not_name_us_is_not_parsed(tmp_path: Path) -> 
     inner.mkdir()
     (inner / "pyproject.toml").write_text("[project\n")
     assert Settings.load({}, inner).builder == "noop"
-    (inner / "pyproject.toml").write_text("# imagespec\n[project\n")
+    (inner / "pyproject.toml").write_text("[tool.imagespec]\n[project\n")
     with pytest.raises(SettingsError, match="not TOML"):
         Settings.load({}, inner)
 
 
-def test_our_table_is_found_however_its_name_is_written(tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_text('[tool."image\\u0073pec"]\nbuilder = "noop"\n')
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[tool.imagespec]\nbuilder = 'noop'",
+        "  [ tool . imagespec ]\nbuilder = 'noop'",
+        """["tool".'imagespec']\nbuilder = 'noop'""",
+        "[tool]\nimagespec.builder = 'noop'",
+        "[ 'tool' ]\nimagespec = {builder = 'noop'}",
+        "tool.imagespec.builder = 'noop'",
+        "tool = {imagespec = {builder = 'noop'}}",
+        '"tool"   = {imagespec.builder = "noop"}',
+        '[tool."image\\u0073pec"]\nbuilder = "noop"',
+        '["to\\u006fl".imagespec]\nbuilder = "noop"',
+    ],
+)
+def test_our_table_is_found_however_its_name_is_written(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(f"# A comment\n{text}\n")
     assert Settings.load({}, tmp_path).builder == "noop"
+
+
+def test_a_project_that_only_requires_us_is_not_parsed(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project]\ndependencies = ['imagespec-builder']\n[tool.ruff]\nbroken")
+    assert Settings.load({}, tmp_path).builder == ""
 
 
 def test_an_edited_file_is_read_anew_in_one_process(tmp_path: Path) -> None:

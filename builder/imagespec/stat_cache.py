@@ -34,6 +34,7 @@ their keys one after the other. A folder without such files is not listed."""
 
 _MAGIC: Final = b"imagespec-stat-2\n"
 _KEY: Final = struct.Struct("<qqqQQI")
+_TIMES: Final = struct.Struct("<8xqq20x")
 _SIZE: Final = struct.Struct("<q36x")
 _MODE: Final = struct.Struct("<40xI")
 _COUNTS: Final = struct.Struct("<II")
@@ -98,7 +99,9 @@ class Table:
     def digests_one_by_one(self, listed: Listed) -> list[bytes | None]:
         """Return the raw sha256 of each of a folder's files, None where it is not known under this very key."""
         prefix, names, keys = listed
-        known, start, end = self._folders.get(prefix, ("", 0, 0))
+        if prefix not in self._folders:
+            return [None] * (len(keys) // _KEY.size)
+        known, start, end = self._folders[prefix]
         at = dict(zip(known.split("\0"), range(start, end), strict=False))
         found: list[bytes | None] = []
         for index, name in enumerate(names.split("\0")):
@@ -170,7 +173,12 @@ class StatCache:
 def _trusted(listed: Listed, digests: bytes, looked_at_ns: int) -> tuple[Listed, bytes]:
     """Return a folder and its digests without the files that may change once more without their times changing."""
     prefix, names, keys = listed
-    racy = [_is_racy(modified, changed, looked_at_ns) for _, modified, changed, _, _, _ in _KEY.iter_unpack(keys)]
+    # The file may change once more without its times changing, but for this: every write sets ctime to the clock.
+    latest = looked_at_ns - SLACK_NS
+    racy = [
+        changed > latest or -SLACK_NS < modified - looked_at_ns < SLACK_NS
+        for modified, changed in _TIMES.iter_unpack(keys)
+    ]
     if True not in racy:
         return listed, digests
     old = [index for index, is_racy in enumerate(racy) if not is_racy]
@@ -183,11 +191,6 @@ def _trusted(listed: Listed, digests: bytes, looked_at_ns: int) -> tuple[Listed,
 
 def _chosen(rows: bytes, indexes: Iterable[int], size: int) -> bytes:
     return b"".join([rows[index * size : (index + 1) * size] for index in indexes])
-
-
-def _is_racy(modified_ns: int, changed_ns: int, looked_at_ns: int) -> bool:
-    """Return whether the file may change once more without its times changing: every write sets ctime to the clock."""
-    return changed_ns > looked_at_ns - SLACK_NS or abs(modified_ns - looked_at_ns) < SLACK_NS
 
 
 def _packed(rows: Sequence[tuple[Listed, bytes]], trees: Mapping[bytes, bytes]) -> bytes:

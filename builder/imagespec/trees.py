@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from imagespec import content
@@ -72,7 +73,7 @@ def _completed(root: bytes, folders: Sequence[Listed], known: Sequence[bytes | N
     fresh = iter(content.digests(root, wanted))
     filled = iter([digest or next(fresh) for digest in partly])
     return [
-        b"".join([next(filled) for _ in range(folder[1].count("\0") + 1)]) if digests is None else digests
+        b"".join(islice(filled, folder[1].count("\0") + 1)) if digests is None else digests
         for folder, digests in zip(folders, known, strict=True)
     ]
 

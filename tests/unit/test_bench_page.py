@@ -13,7 +13,8 @@ from bench.page import distance, farthest, page
 from bench.rows import Run, row
 from bench.table import between_marks, bytes_text, markdown, seconds_text, short
 
-TEMPLATE = (Path(__file__).resolve().parents[2] / "bench" / "report.template.html").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = (ROOT / "bench" / "report.template.html").read_text()
 
 
 def made(name: str, ours_s: float, peer_s: float, **more: Any) -> dict[str, Any]:
@@ -58,6 +59,12 @@ def test_the_table_goes_between_the_marks_of_a_page() -> None:
     assert between_marks(between_marks(text, "a\n"), "b\n") == between_marks(text, "b\n")
     with pytest.raises(ValueError, match="no <!-- bench -->"):
         between_marks("nothing", "new")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/performance.md"])
+def test_the_pages_have_a_place_for_their_table(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert "\nnew\n" in between_marks(text, "new\n")
 
 
 @pytest.mark.parametrize(

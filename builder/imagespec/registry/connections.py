@@ -92,12 +92,15 @@ class Connection:
         """Send a request; raise OSError. ``headers`` must have Content-Length when there is a body."""
         url = f"{self.origin}{target}" if self.absolute_targets else target
         head = request_head(method, url, {"Host": self.origin.authority, **headers, **self.proxy_headers})
-        if isinstance(body, bytes) and len(body) < _SMALL_BYTES:
-            self._armed(self._read_s).sendall(head + body)
-            return
-        self._armed(self._read_s).sendall(head)
         for block in [body] if isinstance(body, bytes) else body:
+            if head and len(block) < _SMALL_BYTES:  # in one piece, which wakes the other side once
+                block, head = head + block, b""
+            elif head:
+                self._armed(self._read_s).sendall(head)
+                head = b""
             self._armed(self._read_s).sendall(block)
+        if head:
+            self._armed(self._read_s).sendall(head)
 
     def answer(self, method: str) -> Reply:
         """Return the answer's head, its body still to be read; raise OSError or MalformedAnswer."""

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,20 +126,19 @@ node_modules
 """
 
 
-def measure(*, quick: bool = False) -> list[dict[str, Any]]:
-    """Return the rows of this part."""
+def measure(*, quick: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield the rows of this part."""
     times = 3 if quick else 7
     with tempfile.TemporaryDirectory(prefix="bench-stat-") as caches:
         bench = _Bench(Path(caches), peer_python(FLYTEKIT))
-        found = bench.start_up(times)
+        yield from bench.start_up(times)
         for files in (100, 2_000, 20_000) if quick else (100, 2_000, 20_000, 100_000):
-            found += bench.tree(files, times if files < 100_000 else 3)
-        found += bench.ten_specs(2_000 if quick else 20_000, min(times, 3))
-        found += bench.cold_disk(2_000 if quick else 20_000, min(times, 5))
+            yield from bench.tree(files, times if files < 100_000 else 3)
+        yield from bench.ten_specs(2_000 if quick else 20_000, min(times, 3))
+        yield from bench.cold_disk(2_000 if quick else 20_000, min(times, 5))
         if not quick:
-            found += bench.large_files(3)
-            found += bench.memory()
-    return found
+            yield from bench.large_files(3)
+            yield from bench.memory()
 
 
 class _Bench:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flyteidl.core import literals_pb2
 
 from tests.flyte.conftest import Commands
 from tests.flyte.door import Door
 from tests.flyte.project import IMAGES, TASKS, write_project
+from tests.flyte.running import executed
 
 pytestmark = pytest.mark.integration
 
@@ -34,30 +34,6 @@ def images_of(template: Any) -> Iterator[str]:
         template.k8s_pod.pod_spec.fields["containers"].list_value.values if template.HasField("k8s_pod") else ()
     ):
         yield container.struct_value["image"]
-
-
-def inputs(folder: Path, x: int) -> Path:
-    literal = literals_pb2.Literal(
-        scalar=literals_pb2.Scalar(primitive=literals_pb2.Primitive(integer=x)),
-    )
-    folder.chmod(0o777)
-    (folder / "inputs.pb").write_bytes(literals_pb2.LiteralMap(literals={"x": literal}).SerializeToString())
-    return folder
-
-
-def executed(flyte: Commands, image: str, arguments: list[str], folder: Path) -> str:
-    """Return what a task gives back when its image executes it as Flyte does."""
-    rendered = {
-        "{{.input}}": "/io/inputs.pb",
-        "{{.outputPrefix}}": "/io",
-        "{{.rawOutputDataPrefix}}": "/tmp/raw",
-        "{{.checkpointOutputPrefix}}": '""',
-        "{{.prevCheckpointPrefix}}": '""',
-    }
-    words = [rendered.get(word, word) for word in arguments]
-    flyte.docker("run", "--rm", "--quiet", "-v", f"{inputs(folder, 7)}:/io", image, *words)
-    outputs = literals_pb2.LiteralMap.FromString((folder / "outputs.pb").read_bytes())
-    return str(outputs.literals["o0"].scalar.primitive.string_value)
 
 
 def test_every_image_is_there_afterwards(flyte: Commands, packaged: dict[str, Any], root: Path) -> None:

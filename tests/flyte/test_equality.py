@@ -13,6 +13,7 @@ from typing import Any
 
 import flytekit
 import pytest
+from flyteidl.core import tasks_pb2
 from flytekit.core.pod_template import PodTemplate
 from flytekit.models.security import Secret
 from flytekit.tools.translator import get_serializable
@@ -193,8 +194,24 @@ def test_the_same_protobuf_under_other_settings(case: str, changes: dict[str, An
     assert ours.serialize(task, settings(OURS, **changes)) == theirs_serialized(case, **changes)
 
 
+@pytest.mark.parametrize("download", [None, "DOWNLOAD_EAGER", "DOWNLOAD_STREAM", "DO_NOT_DOWNLOAD"])
+@pytest.mark.parametrize("upload", [None, "UPLOAD_EAGER", "UPLOAD_ON_EXIT", "DO_NOT_UPLOAD"])
+def test_the_io_strategy_is_what_flytekits_model_of_it_says(download: str | None, upload: str | None) -> None:
+    """Its ContainerTask puts a number where the model belongs, and cannot be serialized: the model is asked itself."""
+    members = [ours.ContainerTask.IOStrategy[one] for one in (download, upload) if one]
+    strategy = members[0] if len(members) == 1 else members or None
+    task = OURS.ContainerTask(**parameters(OURS, "data folders"), io_strategy=strategy)
+    model = flytekit.models.task.IOStrategy(
+        download_mode=tasks_pb2.IOStrategy.DownloadMode.Value(download or "DOWNLOAD_EAGER"),
+        upload_mode=tasks_pb2.IOStrategy.UploadMode.Value(upload or "UPLOAD_ON_EXIT"),
+    )
+    wanted = theirs_serialized("data folders")
+    if members:
+        wanted.container.data_config.io_strategy.CopyFrom(model.to_flyte_idl())
+    assert ours.serialize(task, settings(OURS)) == wanted
+
+
 def test_every_parameter_is_tried_at_least_twice() -> None:
-    """``io_strategy`` is not among them: flytekit 1.16 cannot serialize it (an int has no ``to_flyte_idl``)."""
     counts: dict[str, int] = {}
     for case in CASES:
         for name in parameters(OURS, case):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import signal
+import subprocess
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -110,6 +113,28 @@ def test_a_time_out_stops_it_and_leaves_no_container(image: str) -> None:
         run_locally(shell(image, "echo begun; sleep 60", metadata=TaskMetadata(timeout=2), environment={"MARK": mark}))
     assert raised.value.exit_status is None
     assert time.monotonic() - started < 20
+    assert containers(mark) == []
+
+
+_INTERRUPTED = """
+import sys
+from imagespec.task import ContainerTask, run_locally
+task = ContainerTask("shell", sys.argv[1], ["sh", "-c", "echo begun; sleep 60"], environment={"MARK": sys.argv[2]})
+run_locally(task, on_log=lambda line: print(line, flush=True))
+"""
+
+
+def test_ctrl_c_stops_it_and_leaves_no_container(image: str) -> None:
+    mark = uuid.uuid4().hex
+    words = [sys.executable, "-c", _INTERRUPTED, image, mark]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "begun\n"
+        assert len(containers(mark)) == 1
+        child.send_signal(signal.SIGINT)
+        _, error = child.communicate(timeout=60)
+    assert child.returncode != 0
+    assert error.rstrip().endswith("KeyboardInterrupt")
     assert containers(mark) == []
 
 

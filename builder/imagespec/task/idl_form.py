@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from textwrap import shorten
 from typing import Any
 
 __all__ = ["IdlForm"]
 
 
-class IdlForm:
+class IdlForm(ABC):
     """A value that has a protobuf."""
 
     __slots__ = ()
 
+    @abstractmethod
     def to_flyte_idl(self) -> Any:
         """Return the protobuf message."""
-        raise NotImplementedError
 
     def serialize_to_string(self) -> bytes:
         """Return the protobuf's bytes."""

@@ -26,14 +26,19 @@ class JsonForm:
         return {one.name: _plain(getattr(self, one.name)) for one in dataclasses.fields(self)}  # type: ignore[arg-type]
 
     @classmethod
-    def from_dict(cls, d: Mapping[str, Any]) -> Self:
-        """Return the value of a dictionary; keys that are not fields are passed over. Raise SpecError for a gap."""
+    def from_dict(cls, d: Mapping[str, Any], *, infer_missing: bool = False) -> Self:
+        """Return the value of a dictionary; keys that are not fields are passed over.
+
+        Raise SpecError for a gap, unless ``infer_missing`` makes it None.
+        """
         given = {}
         for one in dataclasses.fields(cls):  # type: ignore[arg-type]
             if one.name in d:
-                given[one.name] = _read(d[one.name], cls._nested.get(one.name))
+                given[one.name] = _read(d[one.name], cls._nested.get(one.name), infer_missing)
             elif one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
-                raise SpecError(f"{cls.__name__}: {one.name} is missing", path=one.name)
+                if not infer_missing:
+                    raise SpecError(f"{cls.__name__}: {one.name} is missing", path=one.name)
+                given[one.name] = None
         return cls(**given)
 
     def to_json(self, **keywords: Any) -> str:
@@ -41,15 +46,15 @@ class JsonForm:
         return json.dumps(self.to_dict(), **keywords)
 
     @classmethod
-    def from_json(cls, data: str | bytes) -> Self:
-        """Return the value of a JSON text; raise SpecError when it is none."""
+    def from_json(cls, data: str | bytes, *, infer_missing: bool = False, **keywords: Any) -> Self:
+        """Return the value of a JSON text (``keywords``: of ``json.loads``); raise SpecError when it is none."""
         try:
-            value = json.loads(data)
+            value = json.loads(data, **keywords)
         except ValueError as error:
             raise SpecError(f"{cls.__name__}: not JSON: {error}", path=cls.__name__) from error
         if not isinstance(value, dict):
             raise SpecError(f"{cls.__name__}: not a JSON object", path=cls.__name__)
-        return cls.from_dict(value)
+        return cls.from_dict(value, infer_missing=infer_missing)
 
 
 def _plain(value: Any) -> Any:
@@ -62,7 +67,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _read(value: Any, kind: type[JsonForm] | None) -> Any:
+def _read(value: Any, kind: type[JsonForm] | None, infer_missing: bool) -> Any:
     if isinstance(value, (list, tuple)):
-        return [_read(one, kind) for one in value]
-    return kind.from_dict(value) if kind is not None and isinstance(value, Mapping) else value
+        return [_read(one, kind, infer_missing) for one in value]
+    if kind is None or not isinstance(value, Mapping):
+        return value
+    return kind.from_dict(value, infer_missing=infer_missing)

@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -151,27 +152,24 @@ def _run(job: _Job, on_log: Callable[[str], None]) -> None:
 
 
 def _run_in(client: DockerClient, job: _Job, on_log: Callable[[str], None]) -> None:
-    from docker.errors import NotFound
     from docker.types import Mount
 
     _have_image(client, job.image)
-    container = client.containers.create(
-        job.image,
-        entrypoint=job.entrypoint,
-        command=job.command,
-        environment=job.environment,
-        mounts=[Mount(target=place, source=here, type="bind") for place, here in job.mounts.items()],
-    )
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
-    try:
+    with _removed(client, f"imagespec-{uuid.uuid4().hex}") as name:
+        container = client.containers.create(
+            job.image,
+            name=name,
+            entrypoint=job.entrypoint,
+            command=job.command,
+            environment=job.environment,
+            mounts=[Mount(target=place, source=here, type="bind") for place, here in job.mounts.items()],
+        )
         container.start()
         reader = threading.Thread(target=_read_log, args=(container, tail, on_log), daemon=True)
         reader.start()
         status = _wait(container, job.timeout_s)
         reader.join(_JOIN_S)
-    finally:
-        with contextlib.suppress(NotFound):
-            container.remove(force=True)
     last = f": {tail[-1]}" if tail else ""
     if status is None:
         raise TaskFailed(
@@ -181,6 +179,18 @@ def _run_in(client: DockerClient, job: _Job, on_log: Callable[[str], None]) -> N
         )
     if status != 0:
         raise TaskFailed(f"run {job.name}: exited with {status}{last}", exit_status=status, log_tail=tuple(tail))
+
+
+@contextmanager
+def _removed(client: DockerClient, name: str) -> Iterator[str]:
+    """Remove the container of this name at the end, also when its making was interrupted and nobody knows its id."""
+    from docker.errors import NotFound
+
+    try:
+        yield name
+    finally:
+        with contextlib.suppress(NotFound):
+            client.containers.get(name).remove(force=True)
 
 
 def _wait(container: Any, timeout_s: float) -> int | None:

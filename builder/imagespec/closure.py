@@ -6,6 +6,7 @@ imports count, also those inside functions and under ``if TYPE_CHECKING``, and l
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -43,6 +44,7 @@ Sources: TypeAlias = Callable[[str], bytes | None]
 """Return the bytes of the file at a path relative to the root, or None when there is none."""
 
 
+@functools.lru_cache(maxsize=1024)  # modules that many images hold are looked at once
 def imports_of(text: str) -> tuple[Import, ...]:
     """Return the imports that a module's text states, in order."""
     bare = re.sub(_STRING_OR_COMMENT, _blank, text, flags=re.VERBOSE | re.DOTALL | re.MULTILINE)

@@ -11,7 +11,7 @@ from imagespec.names import Reference, Repository
 from imagespec.plan import BuildPlan, Parent
 from imagespec.planner import make_plan
 from imagespec.settings import Settings
-from imagespec.spec import Declaration
+from imagespec.spec import CopyFileDetection, Declaration
 from imagespec.stat_cache import StatCache
 from imagespec.values import dataclass, replace
 from imagespec.workspace import Workspace
@@ -57,7 +57,7 @@ class Identity:
 
 
 Known: TypeAlias = dict[tuple[int, tuple[str, ...], str | None], tuple[Declaration, Identity]]
-"""What was identified in this run, by the declaration's object, its modules and its registry."""
+"""What was identified in this run, by the declaration's object, its modules where it copies them, and its registry."""
 
 
 def workspace_of(settings: Settings, cwd: str, emit: Emit = discard, *, use_stat_cache: bool = True) -> Workspace:
@@ -84,7 +84,7 @@ def identify(target: Target, workspace: Workspace, known: Known | None = None) -
 def _identify(
     declaration: Declaration, modules: tuple[str, ...], registry: str | None, workspace: Workspace, known: Known
 ) -> Identity:
-    key = (id(declaration), modules, registry)
+    key = (id(declaration), modules if _copies_modules(declaration) else (), registry)
     if key in known:
         return known[key][1]
     parent = None
@@ -99,6 +99,12 @@ def _identify(
     found = Identity(plan=plan, fingerprint=fingerprint, reference=reference, is_local=registry is None, parent=parent)
     known[key] = (declaration, found)  # the declaration is kept: an id belongs to a living object
     return found
+
+
+def _copies_modules(declaration: Declaration) -> bool:
+    base = declaration.base_image
+    is_here = declaration.source_copy_mode is CopyFileDetection.LOADED_MODULES
+    return is_here or (isinstance(base, Declaration) and _copies_modules(base))
 
 
 def _reference(declaration: Declaration, registry: str | None, tag: str) -> Reference:

@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from imagespec import closure, content, layouts, locks
 from imagespec.errors import InputError, InputMissing, InputOutsideRoot, SpecError
@@ -58,6 +58,7 @@ class Workspace:
         # Where entries were found: (root, what their paths start with, entries); looked up when content is wanted.
         self._origins: list[tuple[bytes, str, Sequence[ContextEntry]]] = []
         self._by_digest: dict[bytes, tuple[bytes, str, int]] = {}
+        self._sources: dict[bytes, _Sources] = {}
         self._imported_by: dict[tuple[bytes, tuple[str, ...]], Mapping[str, str]] = {}
         # Several builds of a run read at once.
         self._indexing = threading.Lock()
@@ -195,13 +196,13 @@ class Workspace:
                 path="source_copy_mode",
                 hint="set source_copy_mode to ALL, or name the target as module:attribute",
             )
-        sources = _Sources(root)
+        sources = self._sources.setdefault(root, _Sources(root))
         starts = [os.path.relpath(os.path.realpath(os.path.join(folder, one).encode()), root) for one in modules]
         chosen = closure.import_closure((start.decode() for start in starts), sources.read)
         self._imported_by[root, modules] = chosen
         entries = tuple(sources.entry(path) for path in chosen)
         for entry in entries:
-            self._by_digest[entry.sha256] = (root, sources.real(entry.path), entry.size_bytes)
+            self._by_digest[entry.sha256] = (root, sources.real_path(entry.path), entry.size_bytes)
         return entries
 
     def _requirements(self, declaration: Declaration, folder: str) -> RequirementLines | LockFiles | None:
@@ -233,25 +234,31 @@ class _Sources:
 
     def __init__(self, root: bytes) -> None:
         self._root = root
-        self._read: dict[str, tuple[bytes, bool] | None] = {}
+        self._read: dict[str, _Source | None] = {}
 
     def read(self, path: str) -> bytes | None:
         """Return a file's bytes, None when there is none; raise InputOutsideRoot for a link that leads out."""
         if path not in self._read:
             self._read[path] = self._from_disk(path)
         found = self._read[path]
-        return found[0] if found else None
+        return found.data if found else None
 
     def entry(self, path: str) -> ContextEntry:
         """Return the entry of a file that ``read`` found."""
-        data, executable = self._read[path] or (b"", False)
-        return ContextEntry(path, EntryKind.FILE, executable, len(data), hashlib.sha256(data).digest())
+        found = self._found(path)
+        sha256 = hashlib.sha256(found.data).digest()
+        return ContextEntry(path, EntryKind.FILE, found.executable, len(found.data), sha256)
 
-    def real(self, path: str) -> str:
+    def real_path(self, path: str) -> str:
         """Return the path of the file itself, where ``path`` goes through links."""
-        return os.path.relpath(os.path.realpath(self._root + b"/" + path.encode()), self._root).decode()
+        return self._found(path).real_path
 
-    def _from_disk(self, path: str) -> tuple[bytes, bool] | None:
+    def _found(self, path: str) -> _Source:
+        found = self._read[path]
+        assert found is not None, path
+        return found
+
+    def _from_disk(self, path: str) -> _Source | None:
         file = self._root + b"/" + path.encode()
         try:
             status = os.stat(file)
@@ -261,11 +268,20 @@ class _Sources:
                 data = stream.read()
         except OSError:
             return None
-        if not path.startswith("../") and not os.path.realpath(file).startswith(self._root + b"/"):
+        real = os.path.realpath(file)
+        if not path.startswith("../") and not real.startswith(self._root + b"/"):
             raise InputOutsideRoot(
                 f"source_root: the link {path!r} leads out of it", path=path, hint="copy the file into the folder"
             )
-        return data, bool(status.st_mode & OWNER_MAY_EXECUTE)
+        return _Source(data, bool(status.st_mode & OWNER_MAY_EXECUTE), os.path.relpath(real, self._root).decode())
+
+
+class _Source(NamedTuple):
+    """A file that was read; ``real_path`` is where it is below the root when links are followed."""
+
+    data: bytes
+    executable: bool
+    real_path: str
 
 
 def _read_text(file: str, shown: str) -> bytes:

@@ -165,6 +165,82 @@ def test_push_off_keeps_the_image_here_and_force_builds_once_a_run(flyte: Comman
     assert pushed(FLYTE_FORCE_PUSH_IMAGE_SPEC="true") == 1
 
 
+def test_a_forced_spec_is_built_once_also_beside_an_equal_one(flyte: Commands, door: Door, tmp_path: Path) -> None:
+    """flytekit asks once per declaration, and takes the forced one for the other."""
+    before = len(door.seen)
+    flyte.script(
+        f"""{HEAD}
+spec = ImageSpec(name="forced", registry="{flyte.registry}", packages=["flytekit"], pip_extra_args="--no-deps")
+for one in (spec, spec, spec.force_push(), spec, spec.force_push()):
+    get_registerable_container_image(one, ImageConfig())
+""",
+        cwd=tmp_path,
+    )
+    made = [one for one in door.seen[before:] if one.startswith("PUT ") and "/forced/manifests/x1-" in one]
+    assert len(made) == 1, "it was absent when it was first asked for: that build is the run's"
+    before = len(door.seen)
+    flyte.script(
+        f"""{HEAD}
+spec = ImageSpec(name="forced", registry="{flyte.registry}", packages=["flytekit"], pip_extra_args="--no-deps")
+for one in (spec, spec.force_push(), spec.force_push()):
+    get_registerable_container_image(one, ImageConfig())
+""",
+        cwd=tmp_path,
+    )
+    made = [one for one in door.seen[before:] if one.startswith("PUT ") and "/forced/manifests/x1-" in one]
+    assert len(made) == 1
+
+
+def test_an_edit_is_noticed_in_the_same_process(flyte: Commands, tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("tabulate==0.9.0\n")
+    names = say(
+        flyte,
+        tmp_path,
+        """
+        import time
+        spec = ImageSpec(name="a", registry="127.0.0.1:9", requirements="requirements.txt")
+        first = [get_registerable_container_image(spec, ImageConfig()) for _ in range(2)]
+        open("requirements.txt", "a").write("six\\n")
+        time.sleep(1.2)
+        [*first, get_registerable_container_image(spec, ImageConfig()), spec.image_name()]
+        """,
+        FLYTE_IMG_FAST_FAIL="false",
+    )
+    assert names[0] == names[1]
+    assert names[2] == names[3]
+    assert names[2] != names[0]
+
+
+def test_a_base_of_another_builder_is_made_by_it_and_named_as_it_says(flyte: Commands, tmp_path: Path) -> None:
+    answers = say(
+        flyte,
+        tmp_path,
+        """
+        from flytekit.image_spec.image_spec import ImageSpecBuilder
+        from imagespec.flyte import images_of_process
+        asked = []
+        class Other(ImageSpecBuilder):
+            def should_build(self, spec): return True
+            def build_image(self, spec):
+                asked.append(spec.name)
+                return "other.test/name:1"
+        ImageBuildEngine.register("other", Other(), priority=3)
+        bases = [ImageSpec(name="n", builder="noop", base_image="ghcr.io/x/y:1"), ImageSpec(name="o", builder="other")]
+        specs = [ImageSpec(name="a", registry="127.0.0.1:9", base_image=base) for base in bases]
+        names = [get_registerable_container_image(spec, ImageConfig()) for spec in specs]
+        again = [get_registerable_container_image(spec, ImageConfig()) for spec in specs]
+        used = [images_of_process().image_of(spec).identity.plan.base for spec in specs]
+        [names, again, asked, [str(base.reference) for base in used]]
+        """,
+        FLYTE_IMG_FAST_FAIL="false",
+    )
+    names, again, asked, used = answers
+    assert asked == ["o"]
+    assert used == ["ghcr.io/x/y:1", "other.test/name:1"]
+    assert names == again
+    assert names[0] != names[1]
+
+
 def test_each_spec_is_built_by_the_builder_that_it_names(flyte: Commands, tmp_path: Path) -> None:
     answers = say(
         flyte,

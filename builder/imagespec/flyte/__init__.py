@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from flytekit.image_spec.image_spec import ImageBuildEngine
 
-from imagespec.flyte.builder import ImageSpecImageBuilder
+from imagespec.flyte.builder import ImageSpecImageBuilder, answer_always
 from imagespec.flyte.declared import BUILDER
 from imagespec.flyte.names import install_names
 
@@ -36,4 +36,6 @@ def images_of_process() -> Images:
 
 
 install_names(images_of_process)
-ImageBuildEngine.register(BUILDER, ImageSpecImageBuilder(images_of_process), priority=PRIORITY)
+_builder = ImageSpecImageBuilder(images_of_process)
+ImageBuildEngine.register(BUILDER, _builder, priority=PRIORITY)
+answer_always(_builder)

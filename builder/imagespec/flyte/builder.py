@@ -6,14 +6,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
+from flytekit.core.context_manager import FlyteContextManager
 from flytekit.image_spec.image_spec import ImageBuildEngine, ImageSpecBuilder
 
 from imagespec.errors import ImageSpecError
+from imagespec.flyte.declared import foreign_bases, is_ours
 
 if TYPE_CHECKING:
     from imagespec.flyte.images import Image, Images
 
-__all__ = ["ImageSpecImageBuilder"]
+__all__ = ["ImageSpecImageBuilder", "answer_always"]
 
 
 class ImageSpecImageBuilder(ImageSpecBuilder):
@@ -49,12 +51,31 @@ class ImageSpecImageBuilder(ImageSpecBuilder):
         return image.name
 
 
+def answer_always(builder: ImageSpecImageBuilder) -> None:
+    """Let flytekit ask the builder each time: its own memory of what it has asked outlives edits and misses force.
+
+    Specs that another builder makes, or makes the base of, go flytekit's way; so does all that is asked in executions,
+    where nothing is built.
+    """
+    usual = ImageBuildEngine.build
+
+    def build(image_spec: Any) -> None:
+        state = FlyteContextManager.current_context().execution_state
+        if (state and state.mode is not None) or not is_ours(image_spec) or foreign_bases(image_spec):
+            usual(image_spec)
+        elif builder.should_build(image_spec):
+            builder.build_image(image_spec)
+
+    ImageBuildEngine.build = build
+
+
 def _announce(spec: Any, image: Image) -> None:
     """Let flytekit use our name where its own for the same spec differs."""
-    name = f"{spec.registry}/{spec.name}" if spec.registry else spec.name
-    own = f"{name}:{spec.tag}" if hasattr(type(spec), "tag") else spec._image_name()
+    own = image.identity.name if hasattr(type(spec), "tag") else spec._image_name()
     if own != image.name:
         ImageBuildEngine._IMAGE_NAME_TO_REAL_NAME[own] = image.name
+    else:
+        ImageBuildEngine._IMAGE_NAME_TO_REAL_NAME.pop(own, None)
 
 
 def _tell(error: ImageSpecError) -> None:

@@ -14,7 +14,9 @@ __all__ = [
     "BUILDER",
     "as_declared",
     "defining_file",
+    "foreign_bases",
     "id_of",
+    "is_forced",
     "is_ours",
     "key_of",
     "remember_declarations",
@@ -27,6 +29,7 @@ _MEMORY: Final = "_imagespec_declared"
 _CACHED: Final = ("id", "tag")
 _FIELDS: Final = tuple(one.name for one in dataclasses.fields(ImageSpec))
 _WRITTEN: Final = ("source_root", "source_copy_mode", "base_image")
+_KEPT: Final = tuple(name for name in _FIELDS if name not in _WRITTEN)
 _ids: dict[str, str] = {}
 _NOT_THE_USERS: Final = ("dataclasses", "copy", "flytekit", "imagespec.flyte")
 
@@ -70,8 +73,26 @@ def key_of(spec: Any) -> str:
     """Return a text that is equal for specs that were declared equally, whatever was written into them since."""
     values = vars(spec)
     root, mode, base = _declared_values(spec)
-    rest = [values[name] for name in _FIELDS if name not in _WRITTEN]
+    rest = {name: value for name in _KEPT if (value := values[name]) is not None}
     return f"{rest!r} {root!r} {mode!r} {key_of(base) if isinstance(base, ImageSpec) else repr(base)}"
+
+
+def foreign_bases(spec: Any) -> tuple[str, ...]:
+    """Return the names of what the spec is based on where another builder makes it, () where all is ours.
+
+    The name that flytekit gives changes when the other builder answers with another, as ``noop`` always does.
+    """
+    base = _declared_values(spec)[2]
+    if not isinstance(base, ImageSpec):
+        return ()
+    if is_ours(base):
+        return foreign_bases(base)
+    return (base.base_image if base.builder == "noop" and isinstance(base.base_image, str) else base.image_name(),)
+
+
+def is_forced(spec: Any) -> bool:
+    """Return whether the image is to be built also when it exists."""
+    return bool(getattr(spec, "_is_force_push", False))
 
 
 def as_declared(spec: Any) -> Any:

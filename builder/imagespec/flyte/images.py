@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,19 +17,22 @@ from imagespec.clients import Clients
 from imagespec.errors import ImageSpecError
 from imagespec.events import Event, Warned
 from imagespec.flyte.conversion import target_of
-from imagespec.flyte.declared import defining_file, key_of
+from imagespec.flyte.declared import defining_file, foreign_bases, is_forced, key_of
 from imagespec.flyte.entities import TaskFiles, current_settings, serialized_specs
-from imagespec.identity import Identity, Target, identify, workspace_of
+from imagespec.identity import Identity, Known, Target, identify, workspace_of
 from imagespec.names import Reference
 from imagespec.registry import Resolver
 from imagespec.registry.many import resolve_many
 from imagespec.settings import Settings
+from imagespec.spec import Declaration
 from imagespec.workspace import Workspace
 
 if TYPE_CHECKING:
     from imagespec.batch import Ending
 
 __all__ = ["Image", "Images"]
+
+_PAUSE_S: Final = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,17 +59,33 @@ class Image:
         self.stand_in = reference.with_tag(tag) if tag != self.identity.reference.tag else None
 
     @property
+    def is_unknown(self) -> bool:
+        """Whether nobody has looked yet."""
+        return self.is_there is None and self.error is None
+
+    @property
     def must_build(self) -> bool:
         """Whether it is absent, or is to be built all the same."""
         return self.is_there is False or (self.is_there is True and self.is_forced)
 
 
 class Images:
-    """The images of one process. Every answer is found once; threads may ask at the same time."""
+    """The images of one process. Threads may ask at the same time.
 
-    def __init__(self) -> None:
+    Within a serialization, whose questions follow one another closely, every answer is found once. After a pause the
+    disk is read anew, for in a notebook the same process serializes again when files have been edited; what is known to
+    exist is not looked up again.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Read nothing yet: settings, clients and the disk are looked at when the first image is asked for."""
         self._known: dict[tuple[Any, ...], Image] = {}
+        self._bases: dict[str, Declaration] = {}
+        self._identified: Known = {}
+        self._there: set[Reference] = set()
+        self._made_anew: set[Reference] = set()
+        self._clock = clock
+        self._answered_at = clock()
         self._files = TaskFiles()
         self._lock = threading.RLock()
 
@@ -89,16 +109,32 @@ class Images:
     def image_of(self, spec: Any) -> Image:
         """Return what is known of the spec's image; raise SpecError or InputError."""
         with self._lock:
-            declared = key_of(spec)
-            modules = self._files.of(declared) or tuple(filter(None, (defining_file(spec),)))
-            key = (declared, spec.source_root, getattr(spec, "source_copy_mode", None), modules)
-            image = self._known.get(key)
-            if image is None:
-                target = target_of(spec, self._workspace, modules)
-                identity = identify(target, self._workspace)
-                image = Image(target=target, identity=identity, is_forced=target.declaration.is_forced)
-                self._known[key] = image
+            if self._clock() - self._answered_at > _PAUSE_S:
+                self._forget_the_disk()
+            image = self._image_of(spec)
+            self._answered_at = self._clock()
             return image
+
+    def _forget_the_disk(self) -> None:
+        self._known.clear()
+        self._bases.clear()
+        self._identified.clear()
+        self.__dict__.pop("_workspace", None)
+
+    def _image_of(self, spec: Any) -> Image:
+        declared = key_of(spec)
+        modules = self._files.of(declared) or tuple(filter(None, (defining_file(spec),)))
+        mode = getattr(spec, "source_copy_mode", None)
+        key = (declared, spec.source_root, mode, is_forced(spec), foreign_bases(spec), modules)
+        image = self._known.get(key)
+        if image is None:
+            target = target_of(spec, self._workspace, modules, self._bases)
+            identity = identify(target, self._workspace, self._identified)
+            image = Image(target=target, identity=identity)
+            image.is_there = True if identity.reference in self._there else None
+            image.is_forced = target.declaration.is_forced and identity.reference not in self._made_anew
+            self._known[key] = image
+        return image
 
     def look_up(self, spec: Any) -> Image:
         """Return the spec's image with whether it is there.
@@ -107,8 +143,9 @@ class Images:
         """
         with self._lock:
             image = self.image_of(spec)
-            if image.is_there is None and image.error is None:
-                self._look_up([image, *self._loaded(spec)])
+            if image.is_unknown:
+                self._look_up(one for one in (image, *self._loaded(spec)) if one.is_unknown)
+                self._answered_at = self._clock()
             return image
 
     def build(self, spec: Any) -> Image:
@@ -119,6 +156,7 @@ class Images:
         with self._lock:
             image = self.look_up(spec)
             self._build([one for one in _distinct(self._known.values()) if one.must_build])
+            self._answered_at = self._clock()
             if image.error is not None:
                 raise image.error
             return image
@@ -127,6 +165,8 @@ class Images:
         """Return the images of everything that is loaded; what is wrong with one is said when it is asked for."""
         images = []
         for other in serialized_specs(current_settings(spec)):
+            if foreign_bases(other):
+                continue  # flytekit has the other builder make its base before it asks for this one
             try:
                 images.append(self.image_of(other))
             except ImageSpecError:
@@ -145,6 +185,8 @@ class Images:
                 for image in wanted[answer.reference]:
                     image.error = answer.error
                     image.is_there = None if answer.error else answer.descriptor is not None
+                if answer.descriptor is not None:
+                    self._there.add(answer.reference)
         if self.settings.reuses_flyte_tags:
             self._look_up_stand_ins(asked)
 
@@ -182,6 +224,8 @@ class Images:
                 image.is_there, image.error = ending.result is not None, ending.error
                 if ending.result is not None:
                     image.stands_under(ending.result.reference)
+                    self._there.update(() if image.stand_in else (image.identity.reference,))
+                    self._made_anew.add(image.identity.reference)
                 # Forced means built once in this run, not at every question.
                 image.is_forced = image.is_forced and ending.result is None
 

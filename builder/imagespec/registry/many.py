@@ -15,8 +15,10 @@ from imagespec.values import dataclass
 
 __all__ = ["LookUp", "resolve_many"]
 
-# A registry that is near is asked fastest by a few; one that has not answered by then is far, and asked by all.
+# A registry that is near is asked fastest by a few, each of which asks several times over its one connection; one that
+# has not answered by then is far, and asked by all.
 _FEW = 12
+_EACH = 4
 _NEAR_S = 0.015
 
 
@@ -39,6 +41,7 @@ class _Host:
         self.waiting = deque(references)
         self.down: RegistryUnreachable | None = None
         self.answered = False
+        self.workers = 0
 
 
 def resolve_many(
@@ -61,18 +64,19 @@ def resolve_many(
     hosts = [_Host(listed) for listed in by_host.values()]
     total = sum(len(host.waiting) for host in hosts)
 
-    def start(host: _Host, count: int) -> None:
-        for _ in range(min(count, len(host.waiting))):
+    def start(host: _Host, workers: int) -> None:
+        for _ in range(min(workers - host.workers, len(host.waiting))):
+            host.workers += 1
             threading.Thread(target=_work, args=(registry, host, platforms, answers), daemon=True).start()
 
     for host in hosts:
-        start(host, min(concurrency, _FEW))
+        start(host, min(concurrency, _FEW, -(-len(host.waiting) // _EACH)))
     try:
         for number in range(total):
             answer = _next(answers, _NEAR_S if number == 0 else None)
             if number == 0:
                 for host in hosts:
-                    start(host, 0 if host.answered else concurrency - _FEW)
+                    start(host, 0 if host.answered else concurrency)
             answer = answers.get() if answer is None else answer
             if isinstance(answer, BaseException):
                 raise answer

@@ -8,6 +8,9 @@ from flyteidl.core import literals_pb2
 
 from tests.flyte.conftest import Commands
 
+CODE = "/code.tar.gz"
+"""Where fast registration's archive is expected in the container."""
+
 
 def executed(flyte: Commands, image: str, arguments: list[str], folder: Path, *options: str) -> str:
     """Return the text that a task gives back for x = 7; ``options`` are more of ``docker run``."""
@@ -17,6 +20,8 @@ def executed(flyte: Commands, image: str, arguments: list[str], folder: Path, *o
         "{{.rawOutputDataPrefix}}": "/tmp/raw",
         "{{.checkpointOutputPrefix}}": '""',
         "{{.prevCheckpointPrefix}}": '""',
+        "{{ .remote_package_path }}": CODE,
+        "{{ .dest_dir }}": "/root",
     }
     words = [rendered.get(word, word) for word in arguments]
     flyte.docker("run", "--rm", "--quiet", "-v", f"{_inputs(folder, 7)}:/io", *options, image, *words)

@@ -264,6 +264,33 @@ def test_each_spec_is_built_by_the_builder_that_it_names(flyte: Commands, tmp_pa
     assert answers == ["ghcr.io/x/y:1", "other/name:1", ["o"], False, True]
 
 
+def test_flytekits_own_builder_still_builds_what_names_it(flyte: Commands, tmp_path: Path) -> None:
+    """Its real code runs; ``docker`` only notes what it is asked to build."""
+    (tmp_path / "bin").mkdir()
+    stub = tmp_path / "bin" / "docker"
+    stub.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    stub.chmod(0o755)
+    package = tmp_path / "root" / "shop"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "flow.py").write_text(
+        "from flytekit import ImageSpec, task\n"
+        f"slim = dict(registry='{flyte.registry}', packages=['flytekit'], pip_extra_args='--no-deps')\n"
+        "images = [ImageSpec(name='mine', **slim), ImageSpec(name='theirs', builder='default', **slim),\n"
+        "    ImageSpec(name='none', builder='noop', base_image='ghcr.io/x/y:1')]\n"
+        "@task(container_image=images[0])\ndef mine() -> None: ...\n"
+        "@task(container_image=images[1])\ndef theirs() -> None: ...\n"
+        "@task(container_image=images[2])\ndef none() -> None: ...\n"
+    )
+    path = f"{stub.parent}:{flyte.env['PATH']}"
+    images = {name: one.container.image for name, one in flyte.package(cwd=package.parent, PATH=path).items()}
+    (asked,) = (tmp_path / "asked").read_text().splitlines()
+    assert f"--tag {images['shop.flow.theirs']} --platform linux/amd64 --push" in asked
+    assert "x1-" not in images["shop.flow.theirs"]
+    assert images["shop.flow.none"] == "ghcr.io/x/y:1"
+    assert "present" in flyte.imagespec("exists", images["shop.flow.mine"], cwd=tmp_path)
+
+
 def test_every_launcher_asks_for_the_same_images(flyte: Commands, door: Door, tmp_path: Path) -> None:
     package = tmp_path / "root" / "shop"
     package.mkdir(parents=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.flyte.conftest import Commands
+from tests.flyte.conftest import Commands, templates
 from tests.flyte.door import Door
 from tests.flyte.project import IMAGES, TASKS, write_project
-from tests.flyte.running import executed
+from tests.flyte.running import CODE, executed
 
 pytestmark = pytest.mark.integration
 
@@ -109,15 +110,28 @@ def test_the_images_are_known_before_and_registration_then_asks_nobody(
     assert door.seen[before:] == []
 
 
-def test_fast_registration_uses_images_without_code(flyte: Commands, packaged: dict[str, Any], root: Path) -> None:
-    fast = flyte.package("--copy", "all", cwd=root)
-    slow, quick = packaged["shop.flow5.task0"].container, fast["shop.flow5.task0"].container
+def test_fast_registration_runs_code_that_is_beside_images_without_it(
+    flyte: Commands, packaged: dict[str, Any], root: Path, tmp_path: Path
+) -> None:
+    output, code, files = tmp_path / "fast.tgz", tmp_path / "code.tar.gz", tmp_path / "files"
+    flyte.pyflyte(
+        *("--pkgs", "shop", "package", "-i", "example.org/default:1", "--copy", "all", "-o", str(output)), cwd=root
+    )
+    slow, quick = packaged["shop.flow5.task0"].container, dict(templates(output))["shop.flow5.task0"].container
     assert slow.image != quick.image
-    assert "pyflyte-fast-execute" in quick.args
     listed = flyte.docker(
         "run", "--rm", "--quiet", quick.image, "sh", "-c", "ls /root; id -un; command -v pyflyte-execute"
     )
     assert listed.splitlines() == ["flytekit", "/opt/venv/bin/pyflyte-execute"]
+
+    with tarfile.open(output) as archive:
+        (member,) = (one for one in archive.getmembers() if one.name.startswith("fast"))
+        stream = archive.extractfile(member)
+        assert stream is not None
+        code.write_bytes(stream.read())
+    files.mkdir()
+    said = executed(flyte, quick.image, list(quick.args), files, "-v", f"{code}:{CODE}:ro")
+    assert said == "5 True 0.9.0 7"
 
 
 def test_an_edited_task_changes_its_own_images_only(flyte: Commands, packaged: dict[str, Any], root: Path) -> None:

@@ -282,6 +282,7 @@ class Composition(Clients):
             locate=self.locate,
             ca_bundle=str(self.settings.ca_bundle or ""),
             proxies=self.settings.proxies,
+            interpreters=self.settings.interpreters,
             docker_host=self.settings.docker_host,
         )
 

@@ -17,7 +17,7 @@ IMAGESPEC_CONCURRENCY, IMAGESPEC_PYTHON_MIRROR, IMAGESPEC_EXCLUDE,
 IMAGESPEC_IGNORE, IMAGESPEC_STAT_CACHE, IMAGESPEC_REUSE_FLYTE_TAGS,
 IMAGESPEC_PUSH_RECORDS; beside them SSL_CERT_FILE,
 REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, DOCKER_CONFIG, DOCKER_HOST,
-REGISTRY_AUTH_FILE, SSH_AUTH_SOCK, XDG_*, NO_COLOR, CI and GITHUB_STEP_SUMMARY.
+REGISTRY_AUTH_FILE, SSH_AUTH_SOCK, PYENV_ROOT, XDG_*, NO_COLOR, CI and GITHUB_STEP_SUMMARY.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class Settings:
     ``store_dir`` is the OCI layout that keeps images without a registry, ``cache_dir`` what can be made again;
     ``credential_files`` are asked in order. ``builder`` is "" where nothing is said. ``image_id`` is the id of the spec
     whose image this process runs in, "" outside of one; ``ssh_agent`` the socket of the agent, "" without one.
+    ``interpreters`` are patterns of paths where other Pythons may be, ``{minor}`` standing for the version.
     With ``pushes_for_flyte`` False flytekit's images stay in the local engine; ``assumes_unknown_exists`` is its way
     to go on when a registry cannot tell.
     """
@@ -77,6 +78,7 @@ class Settings:
     no_color: bool = False
     ci: bool = False
     python_mirror: str = ""
+    interpreters: tuple[str, ...] = ()
     ssh_agent: str = ""
     exclude: tuple[str, ...] = ()
     ignore: IgnoreRules = DEFAULT_IGNORE
@@ -111,6 +113,7 @@ class Settings:
             no_color=bool(environ.get("NO_COLOR")),
             ci=environ.get("CI", "").lower() not in ("", "0", "false"),
             step_summary=Path(text) if (text := environ.get("GITHUB_STEP_SUMMARY")) else None,
+            interpreters=(f"{environ.get('PYENV_ROOT') or home / '.pyenv'}/versions/{{minor}}.*/bin/python{{minor}}",),
             python_mirror=environ.get("IMAGESPEC_PYTHON_MIRROR") or table.text("python_mirror"),
             ssh_agent=environ.get("SSH_AUTH_SOCK", ""),
             exclude=_exclude(environ, table),

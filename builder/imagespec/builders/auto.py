@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from imagespec.builders import Builder, BuildOptions
-from imagespec.errors import EngineUnavailable, ImageSpecError, RegistryError, Unsupported
+from imagespec.errors import Cancelled, EngineUnavailable, ImageSpecError, RegistryError, Unsupported
 from imagespec.events import Emit, StepFinished
 from imagespec.fingerprint import environment_reference
 from imagespec.names import Reference
@@ -89,8 +89,8 @@ class AutoBuilder:
         """Return why looking at base and packages says that the daemonless builder cannot, None when it can."""
         try:
             self._daemonless.prepare(plan, options)
-        except RegistryError:
-            # Another builder would fail on it too, and say it less clearly.
+        except (RegistryError, Cancelled):
+            # Another builder would fail on it too, and say it less clearly; and who stops one wants none.
             raise
         except ImageSpecError as error:
             return str(error)

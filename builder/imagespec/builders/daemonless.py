@@ -70,10 +70,10 @@ class DaemonlessBuilder:
     ) -> None:
         """``registry`` is where images go; ``bases`` where base images come from, the same when None.
 
-        ``locate`` tells where a base is pulled from (a mirror, or itself). ``interpreters`` are Pythons of this machine
-        that may compile bytecode, beside this one and those that uv finds. ``docker_host`` is the engine that images
-        are loaded into where the options say so, "" the usual one. What the store keeps beyond ``limit_bytes`` is
-        removed once a day, what was not used for longest first.
+        ``locate`` tells where a base is pulled from (a mirror, or itself). ``interpreters`` are patterns of Pythons
+        that may compile bytecode, as ``find_compiler`` takes them, beside this one and those that uv finds.
+        ``docker_host`` is the engine that images are loaded into where the options say so, "" the usual one. What the
+        store keeps beyond ``limit_bytes`` is removed once a day, what was not used for longest first.
         """
         self._cache_dir = cache_dir
         self._store = Store(cache_dir / "daemonless")

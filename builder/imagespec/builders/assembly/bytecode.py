@@ -60,7 +60,10 @@ class Compiler:
 
 
 def find_compiler(minor: str, given: Sequence[str], store: Store) -> Compiler | None:
-    """Return an interpreter of this minor version: this one, one of those given, or what uv finds; None without."""
+    """Return an interpreter of this minor version: this one, one of those given, or what uv finds; None without.
+
+    ``given`` are patterns of paths as ``glob`` takes them, in which ``{minor}`` stands for the version.
+    """
     key = key_of("compiler", minor, sys.executable, list(given))
     kept = store.record(key)
     if isinstance(kept, dict) and kept.get("stat") == _identity(kept.get("path", "")):
@@ -74,8 +77,11 @@ def find_compiler(minor: str, given: Sequence[str], store: Store) -> Compiler | 
 
 
 def _candidates(minor: str, given: Sequence[str]) -> Iterator[str]:
+    import glob
+
     yield sys.executable
-    yield from given
+    for pattern in given:
+        yield from sorted(glob.iglob(pattern.replace("{minor}", minor)), reverse=True)
     yield _uv_finds(minor)  # a process of its own: asked only when the others do not fit
 
 

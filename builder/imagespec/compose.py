@@ -104,6 +104,8 @@ class Composition(Clients):
                 request = self._request(target.declaration, identity, builder, is_forced, made)
                 yield target, replace(request, stand_in=self.stand_in(target, identity))
             except ImageSpecError as error:
+                if not str(error).startswith(target.origin):
+                    error.args = (f"{target.origin}: {error}",)  # among many, an error says whose it is
                 yield target, error
 
     def _request(

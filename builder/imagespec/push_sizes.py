@@ -72,14 +72,21 @@ def push_sizes(
     is pulled from.
     """
     endings = tuple(endings)
-    if any(isinstance(ending.error, (Cancelled, RegistryUnreachable)) for ending in endings):
-        return None  # nobody wants to wait for a registry that is gone
+    if any(isinstance(ending.error, Cancelled) for ending in endings):
+        return None
     made = {
         request.reference: request
         for ending in endings
         for request in _lineage(ending.request)
         if request.registry is not None and _is_made_now(request.reference, recorded)
     }
+    gone = {
+        ending.request.reference.repository.registry
+        for ending in endings
+        if isinstance(ending.error, RegistryUnreachable)
+    }
+    if any(reference.repository.registry in gone for reference in made):
+        return None  # nobody wants to wait for a registry that does not answer any more
     engines = {name: one for name, one in made.items() if _is_engines(one, recorded[one.name])}
     found = dict(layers_of_each((one.registry, name) for name, one in made.items() if one.registry))
     if not found or any(isinstance(listed, ImageSpecError) for listed in found.values()):

@@ -77,10 +77,10 @@ def test_a_digest_stays_while_one_of_its_tags_is_needed_or_somebody_elses(images
 def put_tag(reference: str, tag: str) -> None:
     """Give an image of the registry one more tag."""
     name = Reference.parse(reference)
-    registry = HttpRegistry()
-    manifest = registry.read_manifest(name)
-    assert manifest is not None
-    registry.write_manifest(name.with_tag(tag), manifest)
+    with HttpRegistry() as registry:
+        manifest = registry.read_manifest(name)
+        assert manifest is not None
+        registry.write_manifest(name.with_tag(tag), manifest)
 
 
 def test_a_revision_that_cannot_be_loaded_deletes_nothing(imagespec: Command, tmp_path: Path) -> None:

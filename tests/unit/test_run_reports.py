@@ -75,17 +75,23 @@ def test_plain_lines_of_one_image_do_not_name_it() -> None:
 def test_the_board_fits_the_terminal_and_counts_what_does_not(images: int, height: int) -> None:
     console = Console(file=io.StringIO(), width=80, height=height, force_terminal=True, no_color=True)
     report = LiveReport(console, clock=lambda: 0.0)
-    names = [f"registry.test/a/rather/long/place/image-number-{i}:x1-{i:032}" for i in range(images)]
+    long = "whose-name-is-longer-than-its-column-"
+    names = [f"registry.test/place/image-{long * (i % 2)}{i}:x1-{i:032}" for i in range(images)]
     for name in names:
         report(changed(name, ImageState.BUILDING))
         report(InImage(image=name, event=StepStarted(step="s", title="python packages: " + "x" * 200)))
+        moved = BytesMoved(step="s", title="push", done_bytes=12_300_000, total_bytes=75_000_000)
+        report(InImage(image=name, event=moved))
     with console.capture() as capture:
         console.print(report._render())
     lines = [line for line in capture.get().splitlines() if line.strip()]
     assert len(lines) == min(images, max(1, height - 3)) + 1
     assert all(len(line) <= 80 for line in lines)
-    assert f"0 of {images} images: {images} building" in lines[-1]
-    assert ("more under way than fit" in lines[-1]) == (images > height - 3)
+    assert all(line.endswith("12.3 MB of 75.0 MB    0 s") for line in lines[:-1])
+    assert {line.index(" python packages") for line in lines[:-1]} == {30}
+    hidden = images - max(1, height - 3)
+    more = f" ({hidden} not shown)" if hidden > 0 else ""
+    assert f"0 of {images}: {images} building{more}" in lines[-1]
 
 
 def test_json_lines_carry_type_image_and_time() -> None:

@@ -62,12 +62,32 @@ class Wishes:
     archive: Path | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A target without an image: where it is, and why."""
+
+    origin: str
+    error: ImageSpecError
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The problem as plain data, like the record of an image."""
+        error = {"type": type(self.error).__name__, "message": str(self.error), "hint": self.error.hint}
+        return {
+            "origin": self.origin,
+            "image": "",
+            "outcome": "problem",
+            "reason": str(self.error),
+            "error": error,
+        }
+
+
 class Run:
     """The targets of one command line and what became of them. No target's problem stops the others."""
 
     def __init__(self, names: tuple[str, ...], wishes: Wishes) -> None:
         self.settings = Settings.load()
-        self.problems: list[ImageSpecError] = []
+        self.problems: list[Problem] = []
         self.targets: list[Target] = []
         self.endings: tuple[Ending, ...] = ()
         self.recorder = Recorder(lambda event: None, clock=time.monotonic)
@@ -143,7 +163,7 @@ class Run:
         started = time.monotonic()
         cancellation = Cancellation()
         findings = found(self._names, self.settings, self._wishes.registry)
-        self.problems += findings.problems
+        self.problems += [Problem(origin=str(getattr(one, "path", "")), error=one) for one in findings.problems]
         self.targets = [with_copy_mode(target, self._wishes.copy) for target in findings.targets]
         with stoppable(cancellation), self._talk() as emit:
             self.recorder = Recorder(emit, clock=time.monotonic)
@@ -166,7 +186,7 @@ class Run:
         made = composition.requests(self.targets, builder=self._wishes.builder, is_forced=self._wishes.force)
         for target, request in made:
             if isinstance(request, ImageSpecError):
-                self.problems.append(request)
+                self.problems.append(Problem(origin=target.origin, error=request))
                 continue
             identified.append(target)
             yield _with_options(request, self._wishes, self.pool)
@@ -191,8 +211,10 @@ class Run:
     def tell_problems(self) -> None:
         """Say what could not be loaded or identified."""
         for problem in self.problems:
-            for line in error_lines(problem):
+            for line in error_lines(problem.error):
                 say(line)
+        if len(self.problems) > 1:
+            say(f"{len(self.problems)} targets have no image: they cannot be read, or are refused")
 
     def records(self) -> list[dict[str, Any]]:
         """Return a record of each image, in the order of the targets, and of each problem."""
@@ -201,7 +223,7 @@ class Run:
 
     def problem_records(self) -> list[dict[str, Any]]:
         """Return a record of each target that could not be loaded or identified."""
-        return [problem_record(problem) for problem in self.problems]
+        return [problem.record for problem in self.problems]
 
     def result_lines(self, form: str) -> Iterator[str]:
         """Yield what stdout carries, one line an image, in the order of the targets."""
@@ -213,18 +235,7 @@ class Run:
     @property
     def exit_code(self) -> int:
         """The highest exit code of what went wrong, 0 when all images are there."""
-        return max(exit_code(self.endings), *(problem.exit_code for problem in self.problems), 0)
-
-
-def problem_record(problem: ImageSpecError) -> dict[str, Any]:
-    """Return the record of a target that could not be loaded."""
-    return {
-        "origin": getattr(problem, "path", ""),
-        "image": "",
-        "outcome": "problem",
-        "reason": str(problem),
-        "error": {"type": type(problem).__name__, "message": str(problem), "hint": problem.hint},
-    }
+        return max(exit_code(self.endings), *(problem.error.exit_code for problem in self.problems), 0)
 
 
 def _earlier(composition: Composition, request: BuildRequest) -> list[Reference]:

@@ -68,11 +68,13 @@ class _Image:
 
     @property
     def step(self) -> str:
-        """The step that was begun last, with the bytes it has moved; else what it waits for."""
-        if not self.running:
-            return self.detail or "preparing"
-        step, title = list(self.running.items())[-1]
-        return f"{title}{_amount(self.moved.get(step))}"
+        """The step that was begun last; else what it waits for."""
+        return list(self.running.values())[-1] if self.running else self.detail or "preparing"
+
+    @property
+    def amount(self) -> str:
+        """The bytes that the step which was begun last has moved, "" when it moves none."""
+        return _amount(self.moved.get(list(self.running)[-1])).strip() if self.running else ""
 
 
 class LiveReport:
@@ -137,8 +139,7 @@ class LiveReport:
         detail = event.detail.partition("\n")[0]
         begun = self._begun.get(event.image)
         time_text = "" if begun is None else f"{self._clock() - begun:.1f} s"
-        name = f"{event.state.value:<{_STATE_COLUMNS}} {short_name(event.image):<{_NAME_COLUMNS}}"
-        text = f"{name} {time_text:>7}  {detail}"
+        text = f"{event.state.value:<{_STATE_COLUMNS}} {_column(event.image)} {time_text:>7}  {detail}"
         return _cut(text, self._console.width)
 
     def _render(self) -> Any:
@@ -162,9 +163,11 @@ class LiveReport:
         room = max(1, self._console.height - 3)
         lines: list[Any] = []
         for name, one in under_way[:room]:
-            time_text = f"{now - one.since_s:4.0f} s"
-            text = _cut(f"{short_name(name):<{_NAME_COLUMNS}} {one.step}", width - len(time_text) - 3)
-            lines.append(Spinner("dots", text=Text(f"{text:<{width - len(time_text) - 3}} {time_text}", no_wrap=True)))
+            # What moves stands at the right edge: a long title may be cut, bytes and time never are.
+            right = f" {one.amount} {now - one.since_s:4.0f} s"
+            left = width - len(right) - 2
+            text = _cut(f"{_column(name)} {one.step}", left)
+            lines.append(Spinner("dots", text=Text(f"{text:<{left}}{right}", no_wrap=True)))
         lines.append(Text(_cut(self._counts(len(under_way) - room), width), style="bold", no_wrap=True))
         return lines
 
@@ -172,8 +175,9 @@ class LiveReport:
         states = [one.state for one in self._images.values()]
         ended = sum(state.is_final for state in states)
         parts = [f"{states.count(state)} {state.value}" for state in ImageState if state in states]
-        more = f"; {hidden} more under way than fit here" if hidden > 0 else ""
-        return f"{ended} of {len(states)} images: {', '.join(parts)}{more}"
+        more = f" ({hidden} not shown)" if hidden > 0 else ""
+        counts = ", ".join(part + more if part.endswith(ImageState.BUILDING.value) else part for part in parts)
+        return f"{ended} of {len(states)}: {counts}"
 
 
 def _steps(image: _Image) -> list[Any]:
@@ -197,6 +201,12 @@ def _amount(moved: tuple[int, int | None] | None) -> str:
         return ""
     done, total = moved
     return f"  {done / 1e6:.1f} MB" + (f" of {total / 1e6:.1f} MB" if total else "")
+
+
+def _column(image: str) -> str:
+    """Return the image's name as wide as its column: a long one is cut before its tag."""
+    name, colon, tag = short_name(image).partition(":")
+    return f"{_cut(name, _NAME_COLUMNS - len(colon + tag)) + colon + tag:<{_NAME_COLUMNS}}"
 
 
 def _cut(text: str, width: int) -> str:

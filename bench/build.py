@@ -20,6 +20,7 @@ from typing import Any
 
 from bench.build_processes import LIMIT, OURS, median, pushed, remains
 from bench.dockerfiles import flytekit_context, tools_context, tuned, uv_binary
+from bench.environment import engine, forget_image
 from bench.rows import ROOT, Run, Runner, attempts, cache_folder, in_turn, limit, row, say, test_bed
 
 PART = "build"
@@ -100,9 +101,14 @@ class _Bench:
         A Dockerfile that ``is_plain`` has no places to fill in.
         """
         command: list[str] = []
+        environment = engine(self.bed)
+        made: list[str] = []
 
         def prepare() -> None:
             before()
+            if made:
+                # The engine keeps and unpacks what it pushes: a whole bench would fill the disk.
+                forget_image(made.pop(), environment)
             number = self.fresh()
             text = dockerfile
             if not is_plain:
@@ -111,16 +117,12 @@ class _Bench:
             file = self.work / "Dockerfile"
             file.write_text(text)
             target = f"{self.host}/bench/{repository()}:t{number}"
+            made.append(target)
             pushed = f"type=image,name={target},push=true{output}"
             command[:] = ["docker", "buildx", "build", "--provenance=false", "--progress=plain", "--file", str(file)]
             command.extend(["--build-context", f"uv={uv_binary().parent}", "--secret", f"id=ca,src={self.bed['ca']}"])
             command.extend(["--output", pushed, context])
 
-        environment = {
-            "PATH": os.pathsep.join([*self.bed["path"], os.environ["PATH"]]),
-            "DOCKER_HOST": self.bed["docker_host"],
-            "DOCKER_CONFIG": self.bed["docker_config"],
-        }
         return Runner(who=who, command=command, environment=environment, before=prepare)
 
     def few_files(self) -> list[dict[str, Any]]:

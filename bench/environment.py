@@ -14,7 +14,16 @@ from urllib.request import Request, urlopen
 
 from bench.rows import ROOT, say
 
-__all__ = ["Program", "buildx_build", "debian_program", "engine", "install_dockerfile", "tag_as", "uv_program"]
+__all__ = [
+    "Program",
+    "buildx_build",
+    "debian_program",
+    "engine",
+    "forget_image",
+    "install_dockerfile",
+    "tag_as",
+    "uv_program",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +48,12 @@ def engine(bed: Mapping[str, Any]) -> dict[str, str]:
         "DOCKER_HOST": bed["docker_host"],
         "DOCKER_CONFIG": bed["docker_config"],
     }
+
+
+def forget_image(name: str, environment: Mapping[str, str]) -> None:
+    """Remove an image from the engine, if it is there."""
+    command = ["docker", "image", "rm", "--force", name]
+    subprocess.run(command, env={**os.environ, **environment}, capture_output=True, check=False)
 
 
 def install_dockerfile(base: str, packages: Sequence[str], *, environment: str = "", first: bool = True) -> str:

@@ -77,6 +77,11 @@ def test_what_it_cannot_compare_with_is_an_error(imagespec: Command, project: Pa
     assert "no-such-thing is no tag, digest, file or git revision" in failed.stderr
     missing = imagespec("explain", *options, "--against", "x1-" + "0" * 32, cwd=project, expect=2)
     assert "is not in the registry" in missing.stderr
+    for text in ("{}", "", "[1]", "no json"):
+        (project / "bad.json").write_text(text)
+        bad = imagespec("explain", *options, "--against", "bad.json", cwd=project, expect=2).stderr
+        assert "bad.json" in bad
+        assert "hint: " in bad
     (project / "bad.json").write_text("{}")
     assert "not a saved plan" in imagespec("explain", *options, "--against", "bad.json", cwd=project, expect=2).stderr
 
@@ -144,3 +149,16 @@ def test_a_revision_keeps_what_git_tracks_although_it_ignores_it(imagespec: Comm
     (project / "app" / "kept.bin").write_text("other\n")
     said = imagespec("explain", *options, cwd=project).stdout
     assert said.splitlines()[2:] == ["  files: app/kept.bin changed"]
+
+
+def test_a_saved_plan_of_several_images_is_searched_for_the_same_one(imagespec: Command, project: Path) -> None:
+    (project / "two.yaml").write_text("name: two\ncopy: [app]\nenv: {A: b}\n")
+    saved = imagespec("plan", "image.yaml", "two.yaml", "--offline", "--format", "json", cwd=project).stdout
+    (project / "saved.json").write_text(saved)
+    (project / "app" / "main.py").write_text("print(3)\n")
+    for name in ("image.yaml", "two.yaml"):
+        said = imagespec("explain", name, "--against", "saved.json", cwd=project).stdout
+        assert said.splitlines()[2:] == ["  files: app/main.py changed"]
+    (project / "third.yaml").write_text("name: third\n")
+    failed = imagespec("explain", "third.yaml", "--against", "saved.json", cwd=project, expect=2)
+    assert "holds no plan of third.yaml" in failed.stderr

@@ -96,7 +96,7 @@ def _earlier(composition: Composition, target: Target, identity: Identity, name:
     if not against:
         return _last_built(composition, target, identity)
     if Path(against).is_file():
-        return _saved(Path(against))
+        return _saved(Path(against), target)
     image = _tag_or_digest(against, identity)
     if image:
         return _labelled(composition, target, identity, image)
@@ -181,11 +181,17 @@ def _image(composition: Composition, target: Target, reference: Reference) -> _E
     return _Earlier(name=reference.tag or str(reference), tag=tag, record=record, created=created)
 
 
-def _saved(path: Path) -> _Earlier:
+def _saved(path: Path, target: Target) -> _Earlier:
+    """Return the target's plan from a saved file: the one of the same origin, where it holds several."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
+        plans = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        value = next((one for one in plans if one["origin"] == target.origin), plans[0] if len(plans) == 1 else None)
+        if value is None:
+            raise SpecError(
+                f"explain: {path} holds no plan of {target.origin}", path=str(path), hint="save the plan of this target"
+            )
         return _Earlier(name=str(path), tag=value["tag"], record=value["record"])
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
         hint = "write it with: imagespec plan TARGET --format json > FILE"
         raise SpecError(f"explain: {path} is not a saved plan", path=str(path), hint=hint) from error
 

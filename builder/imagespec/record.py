@@ -27,10 +27,17 @@ from imagespec.plan import (
 from imagespec.snapshot import ContextEntry, LockFiles
 from imagespec.values import dataclass, fields
 
-__all__ = ["Change", "ChangeKind", "Record", "difference", "in_a_few_words", "record_of", "shortened"]
+__all__ = ["Change", "ChangeKind", "Record", "difference", "in_a_few_words", "is_shortened", "record_of", "shortened"]
 
 Record: TypeAlias = dict[str, dict[str, str]]
 """Named groups (``packages``, ``env``, ``files``…) of named leaves, each with its value as text."""
+
+_FILES: Final = "files"
+_DEPTHS: Final = (4, 3, 2, 1)
+"""How many folders deep files are told apart where not all of them can be named, the best first."""
+
+_LEAF_BYTES: Final = 32
+"""A leaf takes at least that much: its digest, and what JSON puts around it."""
 
 SHORTENED: Final = "digest of all"
 """The name of the one leaf that a group has after it was too large to keep."""
@@ -93,6 +100,8 @@ def difference(before: Record, after: Record) -> tuple[Change, ...]:
         old, new = before.get(group, {}), after.get(group, {})
         if SHORTENED in old or SHORTENED in new:
             old, new = _digest(old), _digest(new)
+        elif group == _FILES:
+            old, new = _folded(old, _folders(new)), _folded(new, _folders(old))
         changes += _leaves(group, old, new)
     return tuple(changes)
 
@@ -104,13 +113,51 @@ def in_a_few_words(changes: tuple[Change, ...]) -> str:
 
 
 def shortened(record: Record, limit_bytes: int) -> Record:
-    """Return the record with its largest groups reduced to a digest, until it takes at most ``limit_bytes`` as JSON."""
+    """Return the record with its largest groups reduced, until it takes at most ``limit_bytes`` as JSON.
+
+    Files are reduced to a digest for each folder where that is enough, everything else to one digest.
+    """
     kept = dict(record)
     for group in sorted(record, key=lambda name: len(canonical_json(record[name])), reverse=True):
-        if len(canonical_json(kept)) <= limit_bytes:
-            break
-        kept[group] = _digest(record[group])
+        for smaller in _smaller(group, record[group], limit_bytes):
+            if len(canonical_json(kept)) <= limit_bytes:
+                return kept
+            kept[group] = smaller
     return kept
+
+
+def is_shortened(record: Record) -> bool:
+    """Return whether the record is less than the whole."""
+    return bool(_folders(record.get(_FILES, {}))) or any(SHORTENED in leaves for leaves in record.values())
+
+
+def _smaller(group: str, leaves: Mapping[str, str], limit_bytes: int) -> Iterator[dict[str, str]]:
+    parts = [path.split("/") for path in leaves] if group == _FILES else []
+    for depth in _DEPTHS if parts else ():
+        folders = {"/".join(names[:depth]) + "/" for names in parts if len(names) > depth}
+        on_top = sum(len(names) <= depth for names in parts)
+        if (len(folders) + on_top) * _LEAF_BYTES <= limit_bytes:
+            yield _folded(leaves, folders)
+    yield _digest(leaves)
+
+
+def _folders(leaves: Mapping[str, str]) -> set[str]:
+    """Return the names of leaves that stand for all files of a folder."""
+    return {name for name in leaves if name.endswith("/")}
+
+
+def _folded(leaves: Mapping[str, str], folders: set[str]) -> dict[str, str]:
+    """Return the leaves with those in one of the folders reduced to a digest under the folder's name."""
+    if not folders:
+        return dict(leaves)
+    kept: dict[str, str] = {}
+    inside: dict[str, dict[str, str]] = {}
+    for name, value in leaves.items():
+        cut = name.find("/") + 1
+        while cut and name[:cut] not in folders:
+            cut = name.find("/", cut) + 1
+        (inside.setdefault(name[:cut], {}) if cut else kept)[name] = value
+    return kept | {folder: digest_of(canonical_json(found)).encoded[:24] for folder, found in inside.items()}
 
 
 def _digest(leaves: Mapping[str, str]) -> dict[str, str]:

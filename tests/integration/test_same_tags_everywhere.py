@@ -60,6 +60,21 @@ def test_on_every_interpreter_from_a_wheel(minor: str, wheel: Path, tmp_path: Pa
     assert printed(python, FOLDER, PYTHONPATH="", PYTHONHASHSEED="7", LC_ALL="C", TZ="Pacific/Chatham") == recorded()
 
 
+def test_every_python_writes_old_characters_alike_and_new_ones_differently() -> None:
+    """flytekit's tag is made of ``repr``: what of it can be told is what every Python writes in the same way."""
+    script = (
+        "import hashlib, sys, unicodedata\n"
+        "known = unicodedata.ucd_3_2_0.category\n"
+        "every = [chr(code) for code in range(sys.maxunicode + 1)]\n"
+        "for chosen in ([c for c in every if known(c) != 'Cn'], every):\n"
+        "    print(hashlib.sha256(bytes(c.isprintable() for c in chosen)).hexdigest())\n"
+    )
+    pythons = [path for path in map(interpreter, MINORS) if path is not None]
+    said = [subprocess.run([path, "-c", script], capture_output=True, text=True, check=True).stdout for path in pythons]
+    assert len({one.splitlines()[0] for one in said}) == 1
+    assert len({one.splitlines()[1] for one in said}) == len(pythons)
+
+
 def test_on_other_file_systems_and_checkouts(tmp_path: Path) -> None:
     expected = recorded()
     shutil.copytree(FOLDER, tmp_path / "copied", symlinks=True)

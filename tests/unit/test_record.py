@@ -13,7 +13,7 @@ from imagespec.ledger import Entry, Ledger
 from imagespec.names import Repository
 from imagespec.oci import canonical_json
 from imagespec.planner import make_plan
-from imagespec.record import SHORTENED, Record, difference, in_a_few_words, record_of, shortened
+from imagespec.record import SHORTENED, Record, difference, in_a_few_words, is_shortened, record_of, shortened
 from imagespec.snapshot import ContextEntry, EntryKind, RequirementLines, Snapshot, Tree
 from imagespec.spec import Declaration
 
@@ -92,6 +92,26 @@ def test_a_large_group_becomes_a_digest_and_still_differs() -> None:
     assert difference(short, whole) == ()
     (change,) = difference(short, record(packages=many[1:]))
     assert str(change) == "packages: changed, and the image's label has no room to say what"
+
+
+def files(*changed: str, count: int = 400, folder: str = "pkg") -> Record:
+    paths = [f"{folder}/{number % 7}/sub/module_{number}.py" for number in range(count)]
+    return {"files": {path: f"file {'new' if path in changed else 'old'}" for path in [*paths, *changed, "top.py"]}}
+
+
+def test_many_files_become_folders_and_what_differs_is_named_as_far_as_it_goes() -> None:
+    short = shortened(files(), 2000)
+    assert set(short["files"]) == {*(f"pkg/{number}/sub/" for number in range(7)), "top.py"}
+    assert is_shortened(short)
+    assert not is_shortened(files())
+    assert difference(short, files()) == ()
+    assert [str(one) for one in difference(short, files("pkg/3/sub/module_3.py"))] == ["files: pkg/3/sub/ changed"]
+    assert [str(one) for one in difference(files("other/new.py"), short)] == ["files: other/new.py gone"]
+    assert str(difference(short, {"files": {"top.py": "file old"}})[0]) == "files: pkg/0/sub/ gone"
+    assert [str(one) for one in difference(short, files("pkg/9/x.py"))] == ["files: pkg/9/x.py added"]
+    assert set(shortened(files(), 120)["files"]) == {"pkg/", "top.py"}
+    flat = {"files": {f"module_{number}.py": "file old" for number in range(400)}}
+    assert set(shortened(flat, 2000)["files"]) == {SHORTENED}
 
 
 def test_the_ledger_remembers_the_newest_first(tmp_path: Path) -> None:

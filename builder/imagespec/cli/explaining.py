@@ -17,7 +17,7 @@ from imagespec.compose import LABEL_FINGERPRINT, LABEL_RECORD, Composition
 from imagespec.errors import InputError, InputMissing, InvalidReference, SpecError
 from imagespec.identity import Identity, Target
 from imagespec.names import Reference
-from imagespec.record import SHORTENED, Change, Record, difference, record_of
+from imagespec.record import Change, Record, difference, is_shortened, record_of
 from imagespec.registry.admin import HttpRegistryAdmin
 from imagespec.registry.facts import facts_of
 from imagespec.registry.records import pull_record
@@ -171,7 +171,7 @@ def _image(composition: Composition, target: Target, reference: Reference) -> _E
     if facts is None or LABEL_RECORD not in facts.labels:
         return None
     record, created = json.loads(facts.labels[LABEL_RECORD]), ""
-    is_short = any(SHORTENED in leaves for leaves in record.values())
+    is_short = is_shortened(record)
     found = registry.resolve(reference) if is_short or composition.settings.pushes_records else None
     if found is not None:
         admin = HttpRegistryAdmin(composition.http)

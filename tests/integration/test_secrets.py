@@ -1,4 +1,4 @@
-"""What secrets leave behind: nothing. Ten builds that used some, then a search of everything that they wrote."""
+"""What secrets leave behind: nothing. Twelve builds that used some, then a search of everything that they wrote."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import urllib.request
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,7 @@ class Used:
     references: list[str] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    command_lines: set[bytes] = field(default_factory=set)
 
     def forms(self) -> dict[str, bytes]:
         return {one: one.encode() for one in self.secrets} | {
@@ -51,7 +54,7 @@ class Used:
 
 
 def specs(index: PackageIndex, registry: str) -> list[dict[str, Any]]:
-    """Ten specs: each way that a secret reaches a build, alone and together, and one that fails."""
+    """Twelve specs: each way that a secret reaches a build, alone and together, by both builders; the last fails."""
     mounts = {"pip_secret_mounts": [["netrc", "/root/.netrc"]]}
     base = {"name": "secrets", "registry": registry, "base_image": "python:3.11-slim-bookworm", "builder": "buildkit"}
     private = {"pip_index": index.url, "packages": ["private-thing"], **mounts}
@@ -74,6 +77,8 @@ def specs(index: PackageIndex, registry: str) -> list[dict[str, Any]]:
         },
         {**base, **private, "builder_options": {**options, "compression": "uncompressed"}, "commands": uses},
         {**base, **private, "builder_options": {**host, "workdir": "/srv/app"}, "entrypoint": ["python"]},
+        {**base, **private, "builder": "daemonless", "builder_options": {"bytecode": False}},
+        {**base, **private, "builder": "daemonless", "requirements": "requirements.txt", "copy": ["app"]},
         {
             **base,
             **private,
@@ -81,6 +86,26 @@ def specs(index: PackageIndex, registry: str) -> list[dict[str, Any]]:
             "commands": [f"{reads}; false"],
         },
     ]
+
+
+@contextmanager
+def watching(seen: set[bytes]) -> Iterator[None]:
+    """Collect the command lines of all processes, as anybody on the machine can; ended with the block."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.05):
+            for file in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    seen.add(file.read_bytes())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +136,11 @@ def used(testbed: dict[str, Any], shared_imagespec: Command, tmp_path_factory: p
     used = Used(secrets=[NETRC, TOKEN, PROXY, door["password"]])
     with ExitStack() as stack:
         index = stack.enter_context(serving(wheels, login=("robot", NETRC)))
-        for number, spec in enumerate(specs(index, f"{door['host']}/{imagespec.registry.rpartition('/')[2]}")):
+        stack.enter_context(watching(used.command_lines))
+        *fine, failing = specs(index, f"{door['host']}/{imagespec.registry.rpartition('/')[2]}")
+        for spec in [*fine, failing]:
             (project / "image.yaml").write_text(json.dumps(spec))
-            done = imagespec("build", "image.yaml", cwd=project, expect=4 if number == 9 else 0, **env)
+            done = imagespec("build", "image.yaml", cwd=project, expect=4 if spec is failing else 0, **env)
             used.said += [done.stdout, done.stderr]
             used.references += done.stdout.split()
         used.requests += index.requests
@@ -125,7 +152,7 @@ def used(testbed: dict[str, Any], shared_imagespec: Command, tmp_path_factory: p
 
 
 def test_the_secrets_were_used(used: Used) -> None:
-    assert len(used.references) == 9
+    assert len(used.references) == 11
     assert "GET /files/private_thing-1.0-py3-none-any.whl 200" in used.requests
 
 
@@ -133,6 +160,17 @@ def test_no_log_holds_one(used: Used) -> None:
     for text in used.said:
         for name, form in used.forms().items():
             assert form not in text.encode(), name
+
+
+def test_no_command_line_holds_one(used: Used) -> None:
+    """``ps`` shows them to everybody: of the client, of buildx, of uv, and of what runs in the steps."""
+    lines = used.command_lines
+    if not Path("/proc/self/cmdline").exists():
+        pytest.skip("no /proc to watch processes in")
+    for program in (b"buildx", b"imagespec", b"uv"):
+        assert any(program in line for line in lines), program
+    for name, form in used.forms().items():
+        assert [line for line in lines if form in line] == [], name
 
 
 def test_no_local_store_holds_one(used: Used) -> None:

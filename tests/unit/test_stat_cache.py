@@ -74,6 +74,10 @@ def test_what_was_saved_is_known(cache: StatCache) -> None:
         assert table.digests(listed) == digests
         assert b"".join(one or b"" for one in table.digests_one_by_one(listed)) == digests
     assert table.digests(("other/", *folders[0][0][1:])) is None
+    prefix, names, keys = folders[0][0]
+    renamed: Listed = (prefix, names.replace("é1", "e1"), keys)
+    assert table.digests(renamed) is None
+    assert table.digests_one_by_one(renamed)[1] is None
     assert cache.load(b"/other/root").digests(folders[0][0]) is None
 
 

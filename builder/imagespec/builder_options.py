@@ -106,7 +106,8 @@ def _one_of(choices: tuple[str, ...]) -> Any:
     def check(path: str, value: object) -> str:
         choice = plain_data.one_line(path, value)
         if choice not in choices:
-            raise SpecError(f"{path}: {choice!r} is not one of {', '.join(choices)}", path=path, hint="choose one")
+            told = f"{path}: {choice!r} is not one of {', '.join(choices)}"
+            raise SpecError(told, path=path, hint=fields.choice_hint(choice, list(choices)))
         return choice
 
     return check

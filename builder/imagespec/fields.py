@@ -77,7 +77,8 @@ def choice_hint(word: str, choices: list[str]) -> str:
     """Return "did you mean …?" with the nearest choice, or the list of them."""
     import difflib
 
-    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    near = [one for one in choices if one.lower() == word.lower()]
+    near = near or difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'?" if near else f"one of: {', '.join(sorted(choices))}"
 
 

@@ -71,7 +71,7 @@ def check_tag(text: str) -> str:
     if _TAG.fullmatch(text) is None:
         raise InvalidReference(
             f"tag: {_shown(text)} is not a tag",
-            hint="letters, digits, '_', '.', '-', at most 128, not starting with '.' or '-'",
+            hint="a tag has at most 128 letters, digits, '_', '.' and '-', neither '.' nor '-' first",
         )
     return text
 

@@ -262,7 +262,9 @@ def _conda(declaration: Declaration, snapshot: Snapshot, parent: Parent | None) 
             )
         return None
     if parent is not None:
-        raise SpecError("conda_packages: base_image has its own Python", path="conda_packages", hint="set them there")
+        raise SpecError(
+            "conda_packages: base_image has its own Python", path="conda_packages", hint="set them on the base_image"
+        )
     if declaration.python_exec:
         raise SpecError(
             "python_exec: conda_packages bring their own Python", path="python_exec", hint="set one of them"

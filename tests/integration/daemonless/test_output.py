@@ -23,6 +23,7 @@ from imagespec.names import Digest, Reference, Repository
 from imagespec.oci import DOCKER_MANIFEST, Manifest, Platform, canonical_json
 from imagespec.registry.layout import LayoutRegistry
 from imagespec.validator import check_image, problems_of
+from tests.fakes.bases import DEBIAN, file, image
 from tests.fakes.registry import FakeRegistry
 from tests.integration.daemonless.places import OWNED, SOURCES, TARGET, Bed, Offline
 from tests.integration.sources import plan_of
@@ -130,12 +131,34 @@ def test_what_the_registry_has_is_not_sent_again(offline: Offline) -> None:
     assert [method for method, _ in registry.calls][-1] == "write_manifest"
 
 
-def test_a_missing_interpreter_is_told_and_the_image_goes_without_bytecode(offline: Offline) -> None:
-    events: list[Any] = []
-    registry = FakeRegistry()
-    plan = offline.plan(builder_options={"bytecode": False})
-    offline.builder(registry).build(plan, SOURCES, TARGET, options=offline.options(), emit=events.append)
-    assert not [event for event in events if isinstance(event, Warned)]
+@pytest.mark.parametrize("bytecode", [True, False])
+def test_a_missing_interpreter_is_told_and_the_image_goes_without_bytecode(offline: Offline, bytecode: bool) -> None:
+    """No machine has a Python 3.20, so nothing here compiles for a base that has one."""
+    registry, base = FakeRegistry(), Reference.parse("registry.test/base:new")
+    newer = [one for one in DEBIAN if "python" not in one[0].path]
+    image(registry, [*newer, file("usr/bin/python3.20", b"\x7fELF\x003.20.1\x00", 0o755)], reference=base)
+    builder = DaemonlessBuilder(cache_dir=offline.cache, registry=registry)
+    plan = plan_of(SOURCES, base_image=str(base), pip_index=offline.index, packages=["lib"],
+                   builder_options={"bytecode": bytecode})  # fmt: skip
+    warned: list[Warned] = []
+    builder.build(plan, SOURCES, TARGET, options=BuildOptions(),
+                  emit=lambda event: warned.append(event) if isinstance(event, Warned) else None)  # fmt: skip
+    check_image(registry, TARGET, base_layers=1, changed=OWNED)
+    said = [f"{one.message} ({one.hint})" for one in warned]
+    without = (
+        "bytecode: there is no Python 3.20 on this machine, so the image starts without it (uv python install 3.20)"
+    )
+    assert said == ([without] if bytecode else [])
+    titles = [one["created_by"] for one in _config(registry)["history"] if "created_by" in one]
+    assert not [title for title in titles if "bytecode" in title]
+
+
+def _config(registry: FakeRegistry) -> dict[str, Any]:
+    manifest = registry.read_manifest(TARGET)
+    assert manifest is not None
+    with registry.read_blob(TARGET.repository, manifest.config.digest) as stream:
+        value: dict[str, Any] = json.load(stream)
+    return value
 
 
 def test_a_cancelled_build_writes_no_manifest(offline: Offline) -> None:

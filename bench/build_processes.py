@@ -77,7 +77,8 @@ for wheel in wheels:
     data = Path(wheel).read_bytes()
     for name, one in members:
         if name == wheel and one.compress_type:
-            start = one.header_offset + 30 + len(one.filename.encode())
+            head = data[one.header_offset : one.header_offset + 30]
+            start = one.header_offset + 30 + sum(int.from_bytes(head[at : at + 2], "little") for at in (26, 28))
             stream = data[start : start + one.compress_size]
             cpu = time.process_time()
             library.decompressobj(-15).decompress(stream)

@@ -55,7 +55,11 @@ def plan(
     no_stat_cache: bool,
     form: str,
 ) -> None:
-    """Show what would be built, and why; nothing is built or written. Several images are shown as a table."""
+    """Show what would be built, and why; nothing is built or written.
+
+    Several images are shown as a table. "size to push" is what would be pushed at the most, before compression; "?"
+    stands for packages and commands, whose size is only known once they are built.
+    """
     settings = Settings.load()
     composition = composed(settings, PlainReport(sys.stderr), no_stat_cache)
     findings = named(target, settings, registry)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from imagespec.batch import look_up_all
+from imagespec.cli.summary import listed
 from imagespec.compose import Composition
 from imagespec.dockerfile import title_of
 from imagespec.ensure import BuildRequest
@@ -18,6 +19,7 @@ from imagespec.plan import CopyFiles
 from imagespec.registry.many import LookUp
 from imagespec.report import PlainReport
 from imagespec.report.diagram import DiagramNode, mermaid, svg
+from imagespec.report.plain import size_text
 from imagespec.stand_ins import look_up_stand_ins
 from imagespec.values import replace
 
@@ -27,7 +29,6 @@ _COLUMNS: Final = ("image", "tag", "state", "reason", "builder", "size to push")
 _NAME_SHOWN: Final = 32
 _REASON_SHOWN: Final = 48
 _TAG_SHOWN: Final = 11
-_NAMES_SHOWN: Final = 5
 
 
 def overview(
@@ -160,27 +161,16 @@ def notes(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         if text:
             told.setdefault(text, []).append(_path(row["image"]))
     for text, names in told.items():
-        yield f"{_listed(names)}: {text}"
+        yield f"{listed(names)}: {text}"
     states = [row["state"] for row in rows]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     yield f"{len(rows)} images: {counts}"
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more
-
-
 def _size(row: Mapping[str, Any]) -> str:
     if row["push_bytes"] is not None:
-        return _bytes(row["push_bytes"])
-    return f"? + {_bytes(row['source_bytes'])} of files" if row["source_bytes"] else "?"
-
-
-def _bytes(size_bytes: int) -> str:
-    if size_bytes < 1000:
-        return f"{size_bytes} B"
-    return f"{size_bytes / 1e3:.1f} kB" if size_bytes < 1_000_000 else f"{size_bytes / 1e6:.1f} MB"
+        return size_text(row["push_bytes"])
+    return f"? + {size_text(row['source_bytes'])} of files" if row["source_bytes"] else "?"
 
 
 def _path(image: str) -> str:

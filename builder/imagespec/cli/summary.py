@@ -12,7 +12,7 @@ from imagespec.ensure import BuildResult, Outcome, name_there
 from imagespec.events import ImageState
 from imagespec.report import error_lines
 
-__all__ = ["exit_code", "headline", "record", "result_line", "tell"]
+__all__ = ["exit_code", "headline", "listed", "record", "result_line", "tell"]
 
 _NAMES_SHOWN: Final = 5
 
@@ -36,14 +36,14 @@ def tell(endings: Sequence[Ending], total_s: float) -> None:
             told.setdefault("\n".join(error_lines(ending.error)), []).append(culprit.label)
     for text, names in told.items():
         if len(distinct) > 1:
-            say(f"failed: {_listed(list(dict.fromkeys(names)))}")
+            say(f"failed: {listed(list(dict.fromkeys(names)))}")
         say(text)
     blocked: dict[str, list[str]] = {}
     for ending in distinct:
         if ending.blocked_by is not None:
             blocked.setdefault(ending.blocked_by.label, []).append(ending.request.label)
     for parent, names in blocked.items():
-        say(f"blocked: {_listed(names)}: based on {parent}")
+        say(f"blocked: {listed(names)}: based on {parent}")
     if len(distinct) > 1:
         say(f"{headline(distinct)}; {total_s:.2f} s{_phases(distinct)}")
 
@@ -55,7 +55,8 @@ def headline(endings: Sequence[Ending]) -> str:
     return f"{len(states)} image{'s' if len(states) != 1 else ''}: {counts}"
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return the names, the first few of many."""
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more
 

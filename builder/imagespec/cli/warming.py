@@ -109,10 +109,11 @@ def _answer_record(origin: str, answer: LookUp) -> dict[str, Any]:
 
 def _add_to_summary(run: Run, records: list[dict[str, Any]], title: str) -> None:
     summary = run.settings.step_summary
+    pushed = f"; {run.sizes.line}" if run.sizes is not None else ""
     if summary is not None:
         try:
             with summary.open("a", encoding="utf-8") as stream:
-                stream.write(markdown_summary(records, f"{title}; {run.total_s:.1f} s"))
+                stream.write(markdown_summary(records, f"{title}; {run.total_s:.1f} s{pushed}"))
         except OSError as error:
             say(f"warning: GITHUB_STEP_SUMMARY: {error.strerror or error}")
 

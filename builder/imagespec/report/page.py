@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from imagespec.report.diagram import DiagramNode, svg
-from imagespec.report.plain import short_name
+from imagespec.report.plain import short_name, size_text
 
 __all__ = ["page"]
 
@@ -54,7 +54,7 @@ def _pushed(sizes: Mapping[str, Any] | None) -> str:
     if not sizes:
         return ""
     most = "" if sizes["is_exact"] else "at most "
-    return f" · {most}{_size(sizes['pushed_bytes'])} of {_size(sizes['total_bytes'])} pushed"
+    return f" · {most}{size_text(sizes['pushed_bytes'])} of {size_text(sizes['total_bytes'])} pushed"
 
 
 def _nodes(timeline: Sequence[Mapping[str, Any]]) -> list[DiagramNode]:
@@ -149,7 +149,7 @@ def _layers(layers: Mapping[str, Sequence[tuple[str, int]]]) -> str:
     together = sum(sizes.values())
     apart = sum(sizes[digest] * len(images) for digest, images in users.items())
     return (
-        f"<p>{count}, {_size(together)} in the registry; {_size(apart)} without sharing.</p>"
+        f"<p>{count}, {size_text(together)} in the registry; {size_text(apart)} without sharing.</p>"
         f'<table><thead><tr><th>layer</th><th class="number">size</th><th></th><th>in</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )
@@ -159,12 +159,9 @@ def _layer(digest: str, size: int, images: list[str], largest: int) -> str:
     names = ", ".join(short_name(image).partition(":")[0] for image in images[:6])
     more = f" and {len(images) - 6} more" if len(images) > 6 else ""
     data = escape(" ".join(images), quote=True)
+    width = max(1, 160 * size // largest)
     return (
-        f'<tr data-images="{data}"><td><code>{escape(digest[7:19])}</code></td><td class="number">{_size(size)}</td>'
-        f'<td><div class="bar" style="width:{max(1, 160 * size // largest)}px"></div></td>'
+        f'<tr data-images="{data}"><td><code>{escape(digest[7:19])}</code></td>'
+        f'<td class="number">{size_text(size)}</td><td><div class="bar" style="width:{width}px"></div></td>'
         f"<td>{len(images)}: {escape(names + more)}</td></tr>"
     )
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:.1f} kB"

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from imagespec.events import Event, ImageChanged, ImageState, InImage, StepFinished, StepLog, StepStarted, Warned
 
-__all__ = ["PlainReport", "line_of", "printable", "short_name"]
+__all__ = ["PlainReport", "line_of", "printable", "short_name", "size_text"]
 
 _TAG_SHOWN = 11
 # Control sequences (ECMA-48, 5.4): colours, and what moves the cursor.
@@ -77,3 +77,10 @@ def short_name(image: str) -> str:
     """Return the end of an image's name, enough to tell it from its neighbours: ``etl:x1-8pr957ha``."""
     name, colon, tag = image.rpartition("/")[2].partition(":")
     return f"{name}{colon}{tag[:_TAG_SHOWN]}"
+
+
+def size_text(size_bytes: int) -> str:
+    """Return a size as people read it: ``32 B``, ``4.1 kB``, ``48.6 MB``."""
+    if size_bytes < 1000:
+        return f"{size_bytes} B"
+    return f"{size_bytes / 1e3:.1f} kB" if size_bytes < 100_000 else f"{size_bytes / 1e6:.1f} MB"

@@ -286,6 +286,7 @@ class Composition(Clients):
             proxies=self.settings.proxies,
             interpreters=self.settings.interpreters,
             docker_host=self.settings.docker_host,
+            limit_bytes=self.settings.cache_limit_bytes,
         )
 
     def _options(self, declaration: Declaration, identity: Identity, *, is_forced: bool) -> BuildOptions:

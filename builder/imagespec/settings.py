@@ -13,7 +13,7 @@ The files are those of the nearest folder, from the current one upwards, that ha
 
 Environment: IMAGESPEC_STORE, IMAGESPEC_CACHE, IMAGESPEC_CA_BUNDLE, IMAGESPEC_BUILDER, IMAGESPEC_MIRRORS
 (``docker.io=127.0.0.1:5000,…``), IMAGESPEC_REWRITE (the same form), IMAGESPEC_INSECURE (hosts, with commas),
-IMAGESPEC_CONCURRENCY, IMAGESPEC_PYTHON_MIRROR, IMAGESPEC_EXCLUDE,
+IMAGESPEC_CONCURRENCY, IMAGESPEC_PYTHON_MIRROR, IMAGESPEC_EXCLUDE, IMAGESPEC_CACHE_LIMIT,
 IMAGESPEC_IGNORE, IMAGESPEC_STAT_CACHE, IMAGESPEC_REUSE_FLYTE_TAGS,
 IMAGESPEC_PUSH_RECORDS; beside them SSL_CERT_FILE,
 REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, DOCKER_CONFIG, DOCKER_HOST,
@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from imagespec.data_sizes import size_in_bytes
 from imagespec.errors import InvalidReference, SettingsError
 from imagespec.ignore import DEFAULT as DEFAULT_IGNORE
 from imagespec.ignore import IgnoreRules
@@ -40,7 +41,7 @@ from imagespec.values import dataclass, field, fields, replace
 
 __all__ = ["Settings"]
 
-_TEXTS: Final = ("store_dir", "cache_dir", "ca_bundle", "docker_host", "builder", "python_mirror")
+_TEXTS: Final = ("store_dir", "cache_dir", "cache_limit", "ca_bundle", "docker_host", "builder", "python_mirror")
 _KEYS: Final = (*_TEXTS, "exclude", "ignore", "stat_cache", "reuse_flyte_tags", "push_records", "registries")
 _REGISTRY_KEYS: Final = ("insecure", "ca", "mirrors", "rewrite", "concurrency")
 _CA_VARIABLES: Final = ("IMAGESPEC_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -61,7 +62,8 @@ class Settings:
     ``store_dir`` is the OCI layout that keeps images without a registry, ``cache_dir`` what can be made again;
     ``credential_files`` are asked in order. ``builder`` is "" where nothing is said. ``image_id`` is the id of the spec
     whose image this process runs in, "" outside of one; ``ssh_agent`` the socket of the agent, "" without one.
-    ``interpreters`` are patterns of paths where other Pythons may be, ``{minor}`` standing for the version.
+    ``interpreters`` are patterns of paths where other Pythons may be, ``{minor}`` standing for the version;
+    ``cache_limit_bytes`` is how much wheels and layers may take, None where nothing is said.
     With ``pushes_for_flyte`` False flytekit's images stay in the local engine; ``assumes_unknown_exists`` is its way
     to go on when a registry cannot tell.
     """
@@ -79,6 +81,7 @@ class Settings:
     ci: bool = False
     python_mirror: str = ""
     interpreters: tuple[str, ...] = ()
+    cache_limit_bytes: int | None = None
     ssh_agent: str = ""
     exclude: tuple[str, ...] = ()
     ignore: IgnoreRules = DEFAULT_IGNORE
@@ -113,6 +116,7 @@ class Settings:
             no_color=bool(environ.get("NO_COLOR")),
             ci=environ.get("CI", "").lower() not in ("", "0", "false"),
             step_summary=Path(text) if (text := environ.get("GITHUB_STEP_SUMMARY")) else None,
+            cache_limit_bytes=_cache_limit(environ, table),
             interpreters=(f"{environ.get('PYENV_ROOT') or home / '.pyenv'}/versions/{{minor}}.*/bin/python{{minor}}",),
             python_mirror=environ.get("IMAGESPEC_PYTHON_MIRROR") or table.text("python_mirror"),
             ssh_agent=environ.get("SSH_AUTH_SOCK", ""),
@@ -223,6 +227,16 @@ def _path(environ: Mapping[str, str], variable: str, table: _Table, key: str) ->
         return Path(text)
     text = table.text(key)
     return table.folder / Path(text).expanduser() if text else None
+
+
+def _cache_limit(environ: Mapping[str, str], table: _Table) -> int | None:
+    variable = "IMAGESPEC_CACHE_LIMIT"
+    text = environ.get(variable) or table.text("cache_limit")
+    size_bytes = size_in_bytes(text) if text else None
+    if text and size_bytes is None:
+        name = variable if environ.get(variable) else f"{table.origin['cache_limit']}: cache_limit"
+        raise SettingsError(f"{name}: {text!r} is not a size", variable=variable, hint="for example 500M, 20G or 0")
+    return size_bytes
 
 
 def _exclude(environ: Mapping[str, str], table: _Table) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from imagespec.builders.assembly.store import Store
 from imagespec.cli import cli
-from imagespec.errors import SpecError
+from imagespec.errors import SettingsError, SpecError
 
 
 @pytest.fixture
@@ -49,6 +49,16 @@ def test_a_record_a_file(store: Store) -> None:
 def test_what_was_used_last_stays_within_the_limit(store: Store, keep: str, removed: int) -> None:
     assert run(store, "prune", "--keep", keep).output.startswith(f"removed {removed} files")
     assert {one.name for one in store.list()} == {f"file{number}" for number in range(removed, 4)}
+
+
+def test_without_a_size_the_limit_of_the_settings_holds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(store, "prune").output == "removed 0 files, 0.0 MB\n"
+    monkeypatch.setenv("IMAGESPEC_CACHE_LIMIT", "2K")
+    assert run(store, "prune").output.startswith("removed 2 files")
+    monkeypatch.setenv("IMAGESPEC_CACHE_LIMIT", "some")
+    wrong = run(store, "prune")
+    assert isinstance(wrong.exception, SettingsError)
+    assert str(wrong.exception) == "IMAGESPEC_CACHE_LIMIT: 'some' is not a size"
 
 
 def test_what_is_removed_is_told(store: Store) -> None:

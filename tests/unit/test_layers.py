@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "builder" / "imagespec"
 ROWS: tuple[str, ...] = (
     "values errors events ignore",
     "names",
-    "oci plain_data fields spec",
+    "oci plain_data fields spec data_sizes",
     "snapshot plan builder_options planner environment_file poetry_lock project_file schema interchange requirements "
     "locks closure gitignore dockerignore git_index data_file flyte_ignore flyte_tag",
     "dockerfile tarball deflate wheels wheels.*",

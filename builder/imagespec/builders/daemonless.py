@@ -66,14 +66,14 @@ class DaemonlessBuilder:
         proxies: Proxies | None = None,
         interpreters: Sequence[str] = (),
         docker_host: str = "",
-        limit_bytes: int = DEFAULT_LIMIT_BYTES,
+        limit_bytes: int | None = None,
     ) -> None:
         """``registry`` is where images go; ``bases`` where base images come from, the same when None.
 
         ``locate`` tells where a base is pulled from (a mirror, or itself). ``interpreters`` are patterns of Pythons
         that may compile bytecode, as ``find_compiler`` takes them, beside this one and those that uv finds.
         ``docker_host`` is the engine that images are loaded into where the options say so, "" the usual one. What the
-        store keeps beyond ``limit_bytes`` is removed once a day, what was not used for longest first.
+        store keeps beyond ``limit_bytes`` (20 GB when None) is removed once a day, what was not used for longest first.
         """
         self._cache_dir = cache_dir
         self._store = Store(cache_dir / "daemonless")
@@ -82,7 +82,7 @@ class DaemonlessBuilder:
         self._locate = locate
         self._bases = BaseReader(self._store, registry, self._read_from, locate)
         self._docker_host = docker_host
-        self._limit_bytes = limit_bytes
+        self._limit_bytes = DEFAULT_LIMIT_BYTES if limit_bytes is None else limit_bytes
         self._ca_bundle = ca_bundle
         self._proxies = proxies or Proxies()
         self._interpreters = tuple(interpreters)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
-from typing import Final
 
 import click
 
 from imagespec.builders.assembly.store import DEFAULT_LIMIT_BYTES, Kept, Store
 from imagespec.cli import options
+from imagespec.data_sizes import size_in_bytes
 from imagespec.errors import SpecError
 from imagespec.settings import Settings
 
 __all__ = ["cache"]
-
-_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", re.IGNORECASE)
 
 
 @click.group()
@@ -48,12 +44,14 @@ def list_kept(form: str) -> None:
 
 @cache.command("prune", epilog="Example: imagespec cache prune --keep 2G")
 @click.option(
-    "--keep", default=str(DEFAULT_LIMIT_BYTES), show_default=True, metavar="SIZE", help="What may stay: 500M, 2G, 0."
+    "--keep", default=None, metavar="SIZE", help="What may stay: 500M, 2G, 0; without it the limit of the settings."
 )
 @options.format
-def prune(keep: str, form: str) -> None:
+def prune(keep: str | None, form: str) -> None:
     """Remove what was not used for longest, until the rest fits in SIZE."""
-    removed = _store().prune(_bytes(keep))
+    settings = Settings.load()
+    limit_bytes = _bytes(keep) if keep is not None else settings.cache_limit_bytes
+    removed = _store().prune(DEFAULT_LIMIT_BYTES if limit_bytes is None else limit_bytes)
     if form == "json":
         for one in removed:
             click.echo(json.dumps(_record(one)))
@@ -66,10 +64,10 @@ def _store() -> Store:
 
 
 def _bytes(text: str) -> int:
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
+    size_bytes = size_in_bytes(text)
+    if size_bytes is None:
         raise SpecError(f"--keep: {text!r} is not a size", path="--keep", hint="for example 500M, 2G or 0")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    return size_bytes
 
 
 def _record(one: Kept) -> dict[str, object]:

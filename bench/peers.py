@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bench.environment import buildx_build, debian_program, engine, install_dockerfile, tag_as, uv_program
-from bench.rows import Runner, attempts, cache_folder, in_turn, peer_python, row, say, test_bed
+from bench.rows import Runner, attempts, cache_folder, in_turn, limit, peer_python, row, say, test_bed
 from bench.servers import Traffic, count_requests
 
 PART = "build"
@@ -32,6 +32,15 @@ if len(sys.argv) > 2:
     print(spec.image_name())
 else:
     assert spec.exist() is True
+"""
+
+# What naming nothing and hashing nothing would leave of "nothing changed".
+_HEAD = """
+import http.client, sys
+host, _, path = sys.argv[1].partition("/")
+link = http.client.HTTPConnection(host)
+link.request("HEAD", f"/v2/{path}/manifests/latest", headers={"Accept": "application/vnd.oci.image.manifest.v1+json"})
+assert link.getresponse().status == 200
 """
 
 
@@ -72,14 +81,17 @@ class _Bench:
             [sys.executable, "-m", "imagespec", "tag", same.command[-1]], capture_output=True, text=True, check=True
         )
         tag_as(built.stdout.strip(), asked.stdout.strip())
-        mine, theirs = in_turn(
+        head = [sys.executable, "-c", _HEAD, f"{prefix}/buildx-same"]
+        mine, theirs, floor = in_turn(
             [
                 same,
                 Runner(who="flytekit", command=command, environment=self._environment),
+                Runner(who="limit", command=head),
             ],
             self._times,
         )
-        return [*rows, row(PART, "nothing changed", mine, theirs, "flytekit, tag and exist()")]
+        beside = limit("a cold Python that sends one HEAD request", floor)
+        return [*rows, row(PART, "nothing changed", mine, theirs, "flytekit, tag and exist()", limit=beside)]
 
     def by_buildkit(self) -> list[dict[str, Any]]:
         """An environment that only BuildKit can make, all steps anew: what our way to push through the engine saves."""

@@ -11,6 +11,7 @@ Type checkers see the standard library's names; options and defaults that are no
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -204,20 +205,60 @@ def _set_state(self: Any, state: list[Any]) -> None:
 
 
 class _Init:
-    """The place of an ``__init__`` that nobody has called yet."""
+    """The place of an ``__init__`` that was called at most once: most classes have one instance in a process."""
 
-    __slots__ = ("_cls", "_every", "_frozen")
+    __slots__ = ("_called", "_cls", "_every", "_frozen")
 
     def __init__(self, cls: type, every: tuple[_Field, ...], frozen: bool) -> None:
         self._cls = cls
         self._every = every
         self._frozen = frozen
+        self._called = False
 
     def __get__(self, instance: Any, owner: type) -> Any:
-        """Return the method, compiled now and put in this place."""
+        """Return the method: for a first instance one that needs no compiler, else compiled and put in this place."""
+        if instance is not None and not self._called:
+            self._called = True
+            return partial(self._fill, instance)
+        return self._compiled(instance, owner)
+
+    def _fill(self, instance: Any, /, *arguments: Any, **keywords: Any) -> None:
+        values = _bound(self._every, arguments, keywords)
+        if values is None:
+            # The real one says what is wrong in Python's own words.
+            self._compiled(instance, self._cls)(*arguments, **keywords)
+            return
+        for name, value in values.items():
+            object.__setattr__(instance, name, value)
+        if hasattr(self._cls, "__post_init__"):
+            instance.__post_init__()
+
+    def _compiled(self, instance: Any, owner: type) -> Any:
         function = _init(self._cls, self._every, self._frozen)
         self._cls.__init__ = function  # type: ignore[misc]
         return function.__get__(instance, owner)
+
+
+def _bound(every: tuple[_Field, ...], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the value of every field; None when the arguments do not fit."""
+    positional = [one.name for one in every if not one.kw_only]
+    given = dict(zip(positional, arguments, strict=False))
+    if len(arguments) > len(positional) or given.keys() & keywords.keys():
+        return None
+    given.update(keywords)
+    if not given.keys() <= {one.name for one in every}:
+        return None
+    values = {}
+    for one in every:
+        if one.name in given:
+            values[one.name] = given[one.name]
+        elif one.default_factory is not _MISSING:
+            values[one.name] = one.default_factory()
+        elif one.default is not _MISSING:
+            values[one.name] = one.default
+        else:
+            return None
+    return values
 
 
 def _init(cls: type, every: tuple[_Field, ...], frozen: bool) -> Any:

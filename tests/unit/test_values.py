@@ -192,3 +192,42 @@ def test_no_module_that_every_command_loads_uses_the_standard_ones() -> None:
         if re.search(r"(?m)^(from|import) dataclasses\b", file.read_text(encoding="utf-8"))
     ]
     assert found == [], "import dataclass, field, fields and replace from imagespec.values"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords"),
+    [
+        (("a",), {}),
+        (("a", 1, ["t"], "s"), {"note": "n"}),
+        ((), {"name": "a", "secret": "s"}),
+        ((), {}),
+        ((), {"size": 1}),
+        (("a",), {"name": "b"}),
+        (("a",), {"unknown": 1}),
+        (("a", 1, ["t"], "s", "n"), {}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_the_first_and_the_second_instance_are_made_alike(
+    arguments: tuple[Any, ...], keywords: dict[str, Any], options: dict[str, bool]
+) -> None:
+    def shown(cls: type[Any]) -> str:
+        try:
+            return repr(cls(*arguments, **keywords))
+        except TypeError as error:
+            return str(error)
+
+    ours, theirs = made(values, **options), made(dataclasses, **options)
+    assert [shown(ours), shown(ours)] == [shown(theirs)] * 2
+
+
+def test_post_init_of_a_first_instance_is_called() -> None:
+    @values.dataclass(frozen=True, slots=True)
+    class Checked:
+        a: int
+
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "a", self.a + 1)
+
+    assert [Checked(1).a, Checked(a=1).a, Checked(1).a] == [2, 2, 2]

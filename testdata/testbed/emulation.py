@@ -11,23 +11,24 @@ from testbed.bases import FOREIGN
 from testbed.common import Paths, TestbedError, architecture, write_atomically
 
 _KNOWN = Path("/proc/sys/fs/binfmt_misc")
+_OURS = "imagespec-testbed-"
 _MAGIC = r"\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
 _MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
 
 
 def is_likely() -> bool:
     """Whether it is worth trying to have programs of another architecture run here."""
-    return architecture() != FOREIGN and (_is_known() or (os.geteuid() == 0 and packages.is_debian()))
+    return architecture() != FOREIGN and (_is_known(None) or (os.geteuid() == 0 and packages.is_debian()))
 
 
 def is_cached(paths: Paths) -> bool:
     """Whether :func:`ensure` has nothing to fetch."""
-    return architecture() == FOREIGN or _is_known() or packages.are_cached(paths, "qemu", _packages())
+    return architecture() == FOREIGN or _is_known(paths) or packages.are_cached(paths, "qemu", _packages())
 
 
 def ensure(paths: Paths) -> None:
     """Has arm64 programs run here, in containers too. For the whole machine, until :func:`remove`."""
-    if architecture() == FOREIGN or _is_known():
+    if architecture() == FOREIGN or _is_known(paths):
         return
     if os.geteuid() != 0 or not packages.is_debian():
         raise TestbedError("arm64 programs do not run here: install qemu-user-static, or run this as root on Debian")
@@ -37,18 +38,19 @@ def ensure(paths: Paths) -> None:
     if not (_KNOWN / "register").exists():
         write_atomically(_mounted_by_us(paths), "")
         subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(_KNOWN)], check=True)
-        if _is_known():
+        if _is_known(paths):
             return
     # F: the program is opened now, so that it is found from within containers
     (_KNOWN / "register").write_text(f":{_entry(paths)}:M::{_MAGIC}:{_MASK}:{qemu}:F", encoding="ascii")
 
 
 def remove(paths: Paths) -> None:
-    """Undoes :func:`ensure`, whatever of it was done."""
+    """Undoes :func:`ensure`, whatever of it was done; what other beds registered stays."""
     if (_KNOWN / _entry(paths)).exists():
         (_KNOWN / _entry(paths)).write_text("-1", encoding="ascii")
     if _mounted_by_us(paths).exists():
-        subprocess.run(["umount", str(_KNOWN)], capture_output=True)
+        if not _entries():
+            subprocess.run(["umount", str(_KNOWN)], capture_output=True)
         _mounted_by_us(paths).unlink()
 
 
@@ -57,12 +59,20 @@ def _packages() -> tuple[str, ...]:
     return ("qemu-user-static" if packages.find_mirror().codename == "bookworm" else "qemu-user",)
 
 
-def _is_known() -> bool:
-    """Whether somebody registered arm64 programs in a way that reaches into containers."""
+def _is_known(paths: Paths | None) -> bool:
+    """Whether arm64 programs are registered, in a way that reaches into containers, by this bed or for good.
+
+    What another bed registered goes when that bed goes.
+    """
     magic = f"magic {_MAGIC}".replace(r"\x", "")
-    entries = (path for path in _KNOWN.glob("*") if path.name not in ("register", "status"))
-    told = (path.read_text(encoding="ascii").splitlines() for path in entries)
+    mine = _entry(paths) if paths is not None else ""
+    lasting = (path for path in _entries() if path.name == mine or not path.name.startswith(_OURS))
+    told = (path.read_text(encoding="ascii").splitlines() for path in lasting)
     return any(lines[0] == "enabled" and magic in lines and "F" in _flags(lines) for lines in told)
+
+
+def _entries() -> list[Path]:
+    return [path for path in _KNOWN.glob("*") if path.name not in ("register", "status")]
 
 
 def _flags(lines: list[str]) -> str:
@@ -70,7 +80,7 @@ def _flags(lines: list[str]) -> str:
 
 
 def _entry(paths: Paths) -> str:
-    return f"imagespec-testbed-{paths.short_name}"
+    return f"{_OURS}{paths.short_name}"
 
 
 def _mounted_by_us(paths: Paths) -> Path:

@@ -43,34 +43,32 @@ __all__ = [
 
 SPEC_HASH: Final = "{spec_hash}"
 
-_PYTHON_VERSION = re.compile(r"3\.[0-9]{1,2}(\.[0-9]{1,3})?")
-_BUILDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
+# Compiled where they are used (re keeps them): a spec has few of its fields.
+_PYTHON_VERSION: Final = r"3\.[0-9]{1,2}(\.[0-9]{1,3})?"
+_BUILDER: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_ENV_NAME: Final = r"[A-Za-z_][A-Za-z0-9_.-]{0,254}"
 # deb-version(7) and deb-control(5): package names, then what apt-get(8) install accepts after them.
-_APT = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+)?(/[A-Za-z0-9._-]+)?")
-_CONDA_PACKAGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-:/=<>!~,*|+ \[\]']*")
-_CONDA_CHANNEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
-_EXECUTABLE = re.compile(r"[A-Za-z0-9_./+-]+")
-_TARGET_PATH = re.compile(r"/[A-Za-z0-9_./@+~-]*")
-_URL = re.compile(r"(https?|file)://[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e%]+")
-_LOGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<user>[^/?#\s@]*)@", re.IGNORECASE)
-_SIGNED = re.compile(
-    r"[?&](access_token|api_?key|auth|password|private_token|secret|sig|signature|token|x-amz-signature)=",
-    re.IGNORECASE,
+_APT: Final = r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+)?(/[A-Za-z0-9._-]+)?"
+_CONDA_PACKAGE: Final = r"[A-Za-z0-9_][A-Za-z0-9_.\-:/=<>!~,*|+ \[\]']*"
+_CONDA_CHANNEL_NAME: Final = r"[A-Za-z0-9_][A-Za-z0-9_./-]*"
+_EXECUTABLE: Final = r"[A-Za-z0-9_./+-]+"
+_TARGET_PATH: Final = r"/[A-Za-z0-9_./@+~-]*"
+_URL: Final = r"(https?|file)://[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e%]+"
+_LOGIN: Final = r"(?i)(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<user>[^/?#\s@]*)@"
+_SIGNED: Final = (
+    r"(?i)[?&](access_token|api_?key|auth|password|private_token|secret|sig|signature|token|x-amz-signature)="
 )
-_SIMPLE_REQUIREMENT = re.compile(
-    r"(?P<name>[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)(?P<version>(==|>=)[0-9]+(\.[0-9]+)*)?"
-)
-_RUNS = re.compile(r"[-_.]+")
-_VCS_OR_URL = re.compile(r"(git|hg|bzr|svn)\+[a-z+]+://\S+|https?://\S+|file://\S+")
+_SIMPLE_REQUIREMENT: Final = r"(?P<name>[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)(?P<version>(==|>=)[0-9]+(\.[0-9]+)*)?"
+_RUNS: Final = r"[-_.]+"
+_VCS_OR_URL: Final = r"(git|hg|bzr|svn)\+[a-z+]+://\S+|https?://\S+|file://\S+"
 _CREDENTIALS: Final = "holds credentials, which would end up in image history and logs"
 _SECRET_WAY_OUT: Final = "keep credentials out of URLs: mount them with pip_secret_mounts, for example a .netrc file"
 
 
 def _holds_credentials(text: str) -> bool:
     # The user name of an SSH login ("git@") opens nothing by itself.
-    logins = (one for one in _LOGIN.finditer(text) if "ssh" not in one["scheme"].lower() or ":" in one["user"])
-    return any(logins) or ("://" in text and _SIGNED.search(text) is not None)
+    logins = (one for one in re.finditer(_LOGIN, text) if "ssh" not in one["scheme"].lower() or ":" in one["user"])
+    return any(logins) or ("://" in text and re.search(_SIGNED, text) is not None)
 
 
 def choice_hint(word: str, choices: list[str]) -> str:
@@ -113,7 +111,7 @@ def python_version(path: str, value: object) -> str:
     version = text(
         path, value, hint=f'put the version in quotes: {path}: "3.11" (3.10 without quotes is the number 3.1)'
     )
-    if _PYTHON_VERSION.fullmatch(version) is None:
+    if re.fullmatch(_PYTHON_VERSION, version) is None:
         refuse(path, "is not 3.MINOR or 3.MINOR.PATCH", version, hint='for example "3.11"')
     return version
 
@@ -121,7 +119,7 @@ def python_version(path: str, value: object) -> str:
 def builder_name(path: str, value: object) -> str:
     """Return a builder's name."""
     name = one_line(path, value)
-    if _BUILDER.fullmatch(name) is None:
+    if re.fullmatch(_BUILDER, name) is None:
         refuse(path, "is not a builder's name", name, hint="for example buildkit or daemonless")
     return name
 
@@ -133,7 +131,7 @@ def environment(path: str, value: object) -> FrozenDict | None:
     if not isinstance(value, Mapping):
         refuse(path, f"must map names to values, not {kind_of(value)}", hint=f"for example {path}: {{NAME: value}}")
     for name in value:
-        if not isinstance(name, str) or _ENV_NAME.fullmatch(name) is None:
+        if not isinstance(name, str) or re.fullmatch(_ENV_NAME, name) is None:
             refuse(
                 path,
                 "has a name that is not a variable's name",
@@ -148,7 +146,7 @@ def environment(path: str, value: object) -> FrozenDict | None:
 def apt_package(path: str, value: object) -> str:
     """Return name[:architecture][=version][/release], as apt-get(8) takes it."""
     package = one_line(path, value)
-    if _APT.fullmatch(package) is None:
+    if re.fullmatch(_APT, package) is None:
         refuse(path, "is not an apt package", package, hint="for example git or git=1:2.39.5-0+deb12u2")
     return package
 
@@ -156,7 +154,7 @@ def apt_package(path: str, value: object) -> str:
 def conda_package(path: str, value: object) -> str:
     """Return a conda match specification."""
     package = one_line(path, value)
-    if _CONDA_PACKAGE.fullmatch(package) is None:
+    if re.fullmatch(_CONDA_PACKAGE, package) is None:
         refuse(
             path, "is not a conda match specification", package, hint="for example numpy>=1.26 or conda-forge::numpy"
         )
@@ -168,7 +166,7 @@ def conda_channel(path: str, value: object) -> str:
     channel = one_line(path, value)
     if "://" in channel:
         return url(path, channel)
-    if _CONDA_CHANNEL_NAME.fullmatch(channel) is None:
+    if re.fullmatch(_CONDA_CHANNEL_NAME, channel) is None:
         refuse(path, "is not a channel's name or URL", channel, hint="for example conda-forge")
     return channel
 
@@ -178,7 +176,7 @@ def url(path: str, value: object) -> str:
     address = one_line(path, value)
     if _holds_credentials(address):
         refuse(path, _CREDENTIALS, hint=_SECRET_WAY_OUT)
-    if _URL.fullmatch(address) is None:
+    if re.fullmatch(_URL, address) is None:
         refuse(path, "is not an http, https or file URL", hint="for example https://packages.example.com/simple")
     return address
 
@@ -188,12 +186,12 @@ def python_package(path: str, value: object) -> str:
     line = one_line(path, value)
     if _holds_credentials(line):
         refuse(path, _CREDENTIALS, hint=_SECRET_WAY_OUT)
-    if _VCS_OR_URL.fullmatch(line):
+    if re.fullmatch(_VCS_OR_URL, line):
         return line
-    simple = _SIMPLE_REQUIREMENT.fullmatch(line)
+    simple = re.fullmatch(_SIMPLE_REQUIREMENT, line)
     if simple is not None:
         # What packaging would say, without its import: most lines are a name, or a name at a version.
-        return f"{_RUNS.sub('-', simple['name']).lower()}{simple['version'] or ''}"
+        return f"{re.sub(_RUNS, '-', simple['name']).lower()}{simple['version'] or ''}"
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
@@ -262,7 +260,7 @@ def platform(path: str, value: object) -> str | None:
 def absolute_path(path: str, value: object) -> str:
     """Return an absolute path inside the image, of plain characters, in its shortest form."""
     target = one_line(path, value)
-    if _TARGET_PATH.fullmatch(target) is None or ".." in target.split("/"):
+    if re.fullmatch(_TARGET_PATH, target) is None or ".." in target.split("/"):
         refuse(
             path,
             "is not an absolute path of letters, digits and '/._@+~-'",
@@ -328,6 +326,6 @@ def tag_format(path: str, value: object) -> str:
 def python_executable(path: str, value: object) -> str:
     """Return an interpreter's name or path inside the base."""
     executable = one_line(path, value)
-    if _EXECUTABLE.fullmatch(executable) is None or executable.startswith("-"):
+    if re.fullmatch(_EXECUTABLE, executable) is None or executable.startswith("-"):
         refuse(path, "is not an interpreter's path", executable, hint="for example /usr/bin/python3")
     return executable

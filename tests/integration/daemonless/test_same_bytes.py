@@ -17,6 +17,7 @@ import pytest
 
 from tests.integration.daemonless.places import Offline
 from tests.integration.daemonless.processes import ROOT
+from tests.integration.test_same_tags_everywhere import interpreter
 
 pytestmark = pytest.mark.integration
 
@@ -159,8 +160,8 @@ def memory_folder() -> Iterator[Path]:
 
 @pytest.mark.parametrize("minor", ["3.10", "3.11", "3.12", "3.13"])
 def test_the_same_image_by_every_python(minor: str, expected: str, looked: Offline, tmp_path: Path) -> None:
-    python = _python(minor)
-    if not python:
+    python = interpreter(minor)
+    if python is None:
         pytest.skip(f"there is no Python {minor} on this machine")
     site = next(path for path in sys.path if path.endswith("site-packages"))
     env = {"PYTHONPATH": os.pathsep.join([str(ROOT / "builder"), site]), "PYTHONWARNINGS": "ignore"}
@@ -170,11 +171,3 @@ def test_the_same_image_by_every_python(minor: str, expected: str, looked: Offli
         )
         == expected
     )
-
-
-def _python(minor: str) -> str:
-    import uv
-
-    words = [os.fsdecode(uv.find_uv_bin()), "python", "find", "--no-project", "--no-python-downloads", minor]
-    found = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
-    return found if found and shutil.which(found) else ""

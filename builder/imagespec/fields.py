@@ -12,7 +12,7 @@ from typing import Final
 
 from imagespec.errors import InvalidReference, SpecError
 from imagespec.names import Reference, Repository, check_tag
-from imagespec.oci import Platform
+from imagespec.oci import LINUX_ARCHITECTURES, Platform
 from imagespec.plain_data import FrozenDict, kind_of, one_line, refuse, strings, text, variables
 
 __all__ = [
@@ -254,6 +254,10 @@ def platform(path: str, value: object) -> str | None:
         platforms = []
     if not platforms or any(one.os != "linux" for one in platforms):
         refuse(path, "is not a list of linux platforms", str(value), hint="for example linux/amd64,linux/arm64")
+    for one in platforms:
+        if one.architecture not in LINUX_ARCHITECTURES:
+            hint = choice_hint(one.architecture, list(LINUX_ARCHITECTURES))
+            refuse(path, "names an architecture that Linux does not run on", str(one), hint=hint)
     return ",".join(str(one) for one in platforms)
 
 

@@ -71,6 +71,13 @@ def canonical_json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+LINUX_ARCHITECTURES: Final = (
+    *("386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle"),
+    *("ppc64", "ppc64le", "riscv64", "s390x"),
+)
+"""Go's names of the architectures that Linux runs on, as image configs have them (config.md, "architecture")."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Platform:
     """What an image runs on: ``linux/amd64``, ``linux/arm/v7`` (image-index.md, "platform")."""

@@ -195,7 +195,7 @@ def _config(declaration: Declaration, what: WhatToBuild, parent: Parent | None, 
     env = dict(declaration.env or {})
     if inherited is None or what.workdir is not None:
         env.setdefault("PYTHONPATH", workdir)
-    account = inherited.account if inherited and what.user is None else _account(what.user or DEFAULT_USER)
+    account = _account_over(inherited.account if inherited else None, what.user)
     return ImageConfig(
         env=tuple(sorted(env.items())),
         path=() if parent else (f"{VENV}/bin",),
@@ -207,6 +207,21 @@ def _config(declaration: Declaration, what: WhatToBuild, parent: Parent | None, 
         image_id=image_id,
         is_inherited=inherited is not None and (account, workdir) == (inherited.account, inherited.workdir),
     )
+
+
+def _account_over(inherited: Account | None, name: str | None) -> Account:
+    """Return the account that ``name`` asks for, above a base of ours that has ``inherited``."""
+    if inherited is not None and name is None:
+        return inherited
+    account = _account(name or DEFAULT_USER)
+    if inherited is not None and account.uid == inherited.uid and account.name != inherited.name:
+        # Two names of one id: the container would answer with the first, whichever is asked for.
+        raise SpecError(
+            f"builder_options.user: base_image has the user {inherited.name!r} with the id of {name!r}",
+            path="builder_options.user",
+            hint=f"leave user out, or give base_image the user {name!r}",
+        )
+    return account
 
 
 def _account(name: str) -> Account:

@@ -186,6 +186,21 @@ def test_a_child_inherits_what_it_does_not_say() -> None:
     assert made.platforms == base.plan.platforms
 
 
+def test_a_child_may_not_give_its_parents_user_another_name() -> None:
+    base = parent(builder_options={"user": "worker"})
+    message = r"^builder_options.user: base_image has the user 'worker' with the id of 'other'$"
+    with pytest.raises(SpecError, match=message) as raised:
+        plan(parent=base, base_image=Declaration(), builder_options={"user": "other"})
+    assert raised.value.hint == "leave user out, or give base_image the user 'other'"
+    for parents, user in (("worker", "worker"), ("worker", "root"), ("root", "other")):
+        made = plan(
+            parent=parent(builder_options={"user": parents}),
+            base_image=Declaration(),
+            builder_options={"user": user},
+        )
+        assert made.config.account.name == user
+
+
 def test_a_child_may_not_have_another_python_or_platform() -> None:
     base = parent(python_version="3.12")
     assert plan(parent=base, base_image=Declaration(), python_version="3.12")

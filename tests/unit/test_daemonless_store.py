@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,25 @@ class TestStore:
     def test_keys_have_no_joints(self) -> None:
         assert key_of("ab", "c") != key_of("a", "bc")
         assert key_of(["a"], "b") != key_of(["a", "b"])
+
+    def test_builds_side_by_side_make_a_layer_once(self, tmp_path: Path) -> None:
+        store, written = Store(tmp_path), []
+        both_ask = threading.Barrier(2)
+
+        def write(writer: Any) -> None:
+            written.append(threading.get_ident())
+            time.sleep(0.1)  # long enough for the other to come to the same layer
+            writer.add(TarEntry("a", size_bytes=1), b"a")
+
+        def build() -> str:
+            both_ask.wait()
+            return str(LayerStore(store, "gzip").layer("a", ["same inputs"], write).descriptor.digest)
+
+        with ThreadPoolExecutor(2) as threads:
+            digests = [one.result() for one in [threads.submit(build), threads.submit(build)]]
+        assert digests[0] == digests[1]
+        assert len(written) == 1
+        store.close()
 
     def test_a_layer_whose_bytes_are_gone_is_made_again(self, tmp_path: Path) -> None:
         store = Store(tmp_path)

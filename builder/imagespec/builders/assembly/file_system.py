@@ -122,16 +122,18 @@ def read_file_system(image: Image, store: Store, seen: Callable[[Descriptor], No
 
 
 def _layer(image: Image, layer: Descriptor, store: Store, seen: Callable[[Descriptor], None]) -> dict[str, Any]:
-    kept = store.value("bases", f"{layer.digest.encoded}-{_FORMAT}")
-    if isinstance(kept, dict):
-        return kept
-    seen(layer)
-    found: dict[str, Any] = {"entries": [], "texts": {}, "contents": {}, "libc": "", "removed": [], "emptied": []}
-    with _opened(image, layer) as archive:
-        for member in archive:
-            _index(found, member, archive)
-    store.write_value("bases", f"{layer.digest.encoded}-{_FORMAT}", found)
-    return found
+    name = f"{layer.digest.encoded}-{_FORMAT}"
+    with store.making("bases", name):
+        kept = store.value("bases", name)
+        if isinstance(kept, dict):
+            return kept
+        seen(layer)
+        found: dict[str, Any] = {"entries": [], "texts": {}, "contents": {}, "libc": "", "removed": [], "emptied": []}
+        with _opened(image, layer) as archive:
+            for member in archive:
+                _index(found, member, archive)
+        store.write_value("bases", name, found)
+        return found
 
 
 def _index(found: dict[str, Any], member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:

@@ -40,11 +40,10 @@ class LayerStore:
     def layer(self, title: str, inputs: Any, write: Write, *, spliced: bool = True) -> Layer:
         """Return the layer that ``write`` makes from ``inputs`` (plain values that decide its bytes)."""
         key = key_of("layer", _FORMAT, compressor(self._compression, spliced=spliced), inputs)
-        known = self._store.record(key)
-        written = _read(known) if isinstance(known, dict) else None
-        if written is None:
-            written = self._make(key, title, write, spliced)
-        kept = written
+        with self._store.making("records", key):
+            known = self._store.record(key)
+            written = _read(known) if isinstance(known, dict) else None
+            kept = written or self._make(key, title, write, spliced)
 
         def opened() -> BinaryIO:
             name = kept.digest.encoded

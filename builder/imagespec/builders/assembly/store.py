@@ -53,6 +53,7 @@ class Store:
         self._work: Path | None = None
         self._work_lock = -1
         self._opening = threading.Lock()
+        self._being_made: dict[tuple[str, str], threading.Lock] = {}
         self._users = 0
 
     def __enter__(self) -> Store:
@@ -67,6 +68,14 @@ class Store:
             last = self._users == 0
         if last:
             self.close()
+
+    @contextlib.contextmanager
+    def making(self, kind: str, name: str) -> Iterator[None]:
+        """Hold what is made under this name: of the builds side by side one makes it, and the others find it then."""
+        with self._opening:
+            lock = self._being_made.setdefault((kind, name), threading.Lock())
+        with lock:
+            yield
 
     def path(self, kind: str, name: str) -> Path:
         """Return where a file of this kind and name is, or would be."""

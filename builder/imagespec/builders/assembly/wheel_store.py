@@ -41,8 +41,8 @@ class WheelStore:
 
     def path(self, wheel: LockedWheel) -> Path:
         """Return the wheel's file, fetched if it is not here; raise BuildFailed or IntegrityError."""
-        found = self._store.find("wheels", wheel.sha256)
-        return found or self._fetched(wheel)
+        with self._store.making("wheels", wheel.sha256):
+            return self._store.find("wheels", wheel.sha256) or self._fetched(wheel)
 
     def close(self) -> None:
         """Close connections."""

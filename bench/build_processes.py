@@ -22,7 +22,7 @@ from imagespec.names import Reference
 from imagespec.planner import make_plan
 from imagespec.registry.http import HttpRegistry
 from imagespec.spec import Declaration
-from imagespec.stat_cache import StatCache
+from imagespec.sources.stat_cache import StatCache
 from imagespec.workspace import Workspace
 imported, start_cpu = time.perf_counter(), time.process_time()
 cache, source, base, target, bytecode, index, *packages = sys.argv[1:]

@@ -24,6 +24,7 @@ from imagespec.ensure import (
 from imagespec.errors import Cancelled, EngineError, ImageSpecError
 from imagespec.events import Emit, Event, ImageChanged, ImageState, InImage
 from imagespec.fingerprint import environment_reference
+from imagespec.flyte_tags.stand_ins import look_up_stand_ins
 from imagespec.graph import Graph, Node, graph_of
 from imagespec.names import Reference
 from imagespec.oci import Descriptor
@@ -31,7 +32,6 @@ from imagespec.registry import Resolver
 from imagespec.registry.copies import copy_image
 from imagespec.registry.many import LookUp, resolve_many
 from imagespec.snapshot import Files
-from imagespec.stand_ins import look_up_stand_ins
 from imagespec.values import dataclass
 
 __all__ = ["Ending", "Locks", "NoLocks", "ensure_all", "look_up_all"]

@@ -23,6 +23,7 @@ from imagespec.ensure import BuildRequest
 from imagespec.errors import ImageSpecError, InputMissing, RegistryError, SpecError
 from imagespec.events import Emit, Warned, discard
 from imagespec.fingerprint import fingerprint_of
+from imagespec.flyte_tags.stand_in import StandIn
 from imagespec.identity import Identity, Known, Target, identify, workspace_of
 from imagespec.ledger import Entry, Ledger
 from imagespec.names import Reference
@@ -36,7 +37,6 @@ from imagespec.registry.layout import LayoutRegistry
 from imagespec.registry.records import KeptRecord, push_record
 from imagespec.settings import Settings
 from imagespec.spec import Declaration
-from imagespec.stand_in import StandIn
 from imagespec.target_lock import TargetLocks
 from imagespec.values import replace
 from imagespec.wheels.pins import LABEL_ENVIRONMENT, Pinned, pins_of
@@ -87,7 +87,7 @@ class Composition(Clients):
         if not self.settings.reuses_flyte_tags:
             return None
         # Imported here: few ask for it, and everybody would pay for the import.
-        names = import_module("imagespec.flyte_names")
+        names = import_module("imagespec.flyte_tags.names")
         images = self.images_of(target.declaration, identity)
         stand_in: StandIn = names.stand_in_of(target, identity, images, self.workspace)
         return stand_in

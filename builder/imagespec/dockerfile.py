@@ -27,8 +27,8 @@ from imagespec.plan import (
     RunCommand,
     Step,
 )
-from imagespec.poetry_lock import POETRY_LOCK
-from imagespec.project_file import PROJECT_FILE, asked_for
+from imagespec.requirements.poetry_lock import POETRY_LOCK
+from imagespec.requirements.project_file import PROJECT_FILE, asked_for
 from imagespec.values import dataclass, fields
 
 __all__ = [

@@ -17,12 +17,12 @@ from imagespec.errors import (
 )
 from imagespec.events import Emit
 from imagespec.fingerprint import Fingerprint
+from imagespec.flyte_tags.stand_in import StandIn
 from imagespec.names import Reference
 from imagespec.oci import Descriptor
 from imagespec.plan import BuildPlan
 from imagespec.registry import Registry, Resolver
 from imagespec.snapshot import Files
-from imagespec.stand_in import StandIn
 from imagespec.values import dataclass, replace
 
 __all__ = [

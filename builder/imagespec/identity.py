@@ -11,8 +11,8 @@ from imagespec.names import Reference, Repository
 from imagespec.plan import BuildPlan, Parent
 from imagespec.planner import make_plan
 from imagespec.settings import Settings
+from imagespec.sources.stat_cache import StatCache
 from imagespec.spec import CopyFileDetection, Declaration
-from imagespec.stat_cache import StatCache
 from imagespec.values import dataclass, replace
 from imagespec.workspace import Workspace
 

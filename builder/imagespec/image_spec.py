@@ -60,7 +60,7 @@ class ImageSpec(Declaration):
                 return True
             if not settings.reuses_flyte_tags:
                 return False
-            names = import_module("imagespec.flyte_names")
+            names = import_module("imagespec.flyte_tags.names")
             found: bool = names.stands_in(Target(declaration=self), identity, images, workspace)
             return found
         except ImageSpecError:
@@ -72,7 +72,7 @@ class ImageSpec(Declaration):
         Raise NoFlyteTag, naming the field, where flytekit's answer is luck, and InputError for a file.
         """
         workspace = workspace_of(Settings.load(), os.getcwd())
-        tag: str = import_module("imagespec.flyte_names").flyte_tag_of(self, workspace)
+        tag: str = import_module("imagespec.flyte_tags.names").flyte_tag_of(self, workspace)
         return tag
 
     def is_container(self) -> bool:

@@ -8,9 +8,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 
-from imagespec import builder_options, environment_file, fields
+from imagespec import builder_options, fields
 from imagespec.builder_options import WhatToBuild
-from imagespec.environment_file import ENVIRONMENT_FILE
 from imagespec.errors import InputMissing, SpecError
 from imagespec.names import Reference
 from imagespec.oci import Platform, canonical_json, digest_of
@@ -33,6 +32,8 @@ from imagespec.plan import (
     Step,
     Tools,
 )
+from imagespec.requirements import environment_file
+from imagespec.requirements.environment_file import ENVIRONMENT_FILE
 from imagespec.snapshot import ContextEntry, EntryKind, LockFiles, RequirementLines, Snapshot
 from imagespec.spec import CopyFileDetection, Declaration
 from imagespec.values import replace

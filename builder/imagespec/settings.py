@@ -33,10 +33,10 @@ from urllib.parse import urlsplit
 
 from imagespec.data_sizes import size_in_bytes
 from imagespec.errors import InvalidReference, SettingsError
-from imagespec.ignore import DEFAULT as DEFAULT_IGNORE
-from imagespec.ignore import IgnoreRules
 from imagespec.names import Repository
 from imagespec.registry.hosts import Hosts, Mirror, Network, Proxies, RegistrySettings
+from imagespec.sources.ignore import DEFAULT as DEFAULT_IGNORE
+from imagespec.sources.ignore import IgnoreRules
 from imagespec.values import dataclass, field, fields, replace
 
 __all__ = ["Settings"]

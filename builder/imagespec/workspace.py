@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
-from imagespec import closure, content, layouts, locks
+from imagespec import layouts
 from imagespec.errors import InputError, InputMissing, InputOutsideRoot, SpecError
 from imagespec.events import Emit, Warned, discard
-from imagespec.ignore import DEFAULT, IgnoreRules
-from imagespec.links import LinkScope
 from imagespec.names import Digest
-from imagespec.requirements import FIELD, requirement_lines
+from imagespec.requirements import locks
+from imagespec.requirements.requirements_txt import FIELD, requirement_lines
 from imagespec.snapshot import (
     ContextEntry,
     EntryKind,
@@ -27,12 +26,15 @@ from imagespec.snapshot import (
     Snapshot,
     Tree,
 )
+from imagespec.sources import closure, content
+from imagespec.sources.ignore import DEFAULT, IgnoreRules
+from imagespec.sources.links import LinkScope
+from imagespec.sources.stat_cache import StatCache, keys_of
+from imagespec.sources.trees import OWNER_MAY_EXECUTE, digest_of_file, entries_of
+from imagespec.sources.walk import walk
+from imagespec.sources.work_tree import context_rules, refuse_left_out
 from imagespec.spec import CopyFileDetection, Declaration
-from imagespec.stat_cache import StatCache, keys_of
-from imagespec.trees import OWNER_MAY_EXECUTE, digest_of_file, entries_of
 from imagespec.values import replace
-from imagespec.walk import walk
-from imagespec.work_tree import context_rules, refuse_left_out
 
 __all__ = ["Workspace"]
 

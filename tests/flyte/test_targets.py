@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imagespec.targets import load
+from imagespec.targets.named import load
 
 FLOW = """
 from flytekit import ContainerTask, ImageSpec, PodTemplate, task

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imagespec import targets
 from imagespec.builder_options import parse
 from imagespec.builders.commands import context_texts
 from imagespec.compose import Composition
 from imagespec.dockerfile import render
 from imagespec.plan import RECIPE
 from imagespec.settings import Settings
+from imagespec.targets import named as targets
 from tests.golden.tags import file_of
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,9 +9,9 @@ import json
 import sys
 from pathlib import Path
 
-from imagespec import targets
 from imagespec.compose import Composition
 from imagespec.settings import Settings
+from imagespec.targets import named as targets
 
 
 def file_of(case: Path) -> str:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 BUILD = """
 import os, sys, time
 from pathlib import Path
-from imagespec import targets
+from imagespec.targets import named as targets
 from imagespec.batch import ensure_all
 from imagespec.compose import Composition
 from imagespec.settings import Settings

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from imagespec.errors import SpecError
-from imagespec.ignore import IgnoreRules
-from imagespec.walk import walk
-from imagespec.work_tree import context_rules
+from imagespec.sources.ignore import IgnoreRules
+from imagespec.sources.walk import walk
+from imagespec.sources.work_tree import context_rules
 from tests.property.trees import ignore_file, tree, write
 
 # Trees in the short form; the long campaign sets 400 and more.

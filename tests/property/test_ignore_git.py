@@ -10,9 +10,9 @@ from random import Random
 
 import pytest
 
-from imagespec.ignore import IgnoreRules
-from imagespec.walk import walk
-from imagespec.work_tree import context_rules
+from imagespec.sources.ignore import IgnoreRules
+from imagespec.sources.walk import walk
+from imagespec.sources.work_tree import context_rules
 from tests.property.trees import folders_of, ignore_file, tree, write
 
 # Trees in the short form; the long campaign sets 4000.

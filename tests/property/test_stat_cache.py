@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from imagespec.errors import InputError
 from imagespec.fingerprint import tree_digest
+from imagespec.sources.stat_cache import SLACK_NS, StatCache
 from imagespec.spec import Declaration
-from imagespec.stat_cache import SLACK_NS, StatCache
 from imagespec.workspace import Workspace
 
 NAMES = ("a", "b", "a.py", "é", "out", "a-b")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from imagespec.errors import ImageSpecError
-from imagespec.ignore import IgnoreRules
 from imagespec.snapshot import ContextEntry, Snapshot
+from imagespec.sources.ignore import IgnoreRules
 from imagespec.spec import Declaration
 from imagespec.workspace import Workspace
 

@@ -104,8 +104,8 @@ def test_a_place_is_the_package_being_imported_else_our_innermost_function() -> 
     def look() -> str:
         return profiled.place_of(sys._getframe(1))
 
-    assert inside("imagespec.walk", look) == "walk: <module>"
-    assert inside("imagespec.walk", lambda: inside("hashlib", look)).startswith("walk: ")
+    assert inside("imagespec.sources.walk", look) == "sources.walk: <module>"
+    assert inside("imagespec.sources.walk", lambda: inside("hashlib", look)).startswith("sources.walk: ")
     assert inside("hashlib", look) == "hashlib: <module>"
     assert profiled.place_of(None) == "the script"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imagespec.closure import Import, import_closure, imports_of
+from imagespec.sources.closure import Import, import_closure, imports_of
 
 
 def closure(files: dict[str, str], *modules: str) -> dict[str, str]:

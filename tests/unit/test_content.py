@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imagespec import content
 from imagespec.errors import InputChanged, InputError
+from imagespec.sources import content
 
 
 def tree(root: Path, count: int) -> dict[str, bytes]:

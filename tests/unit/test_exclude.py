@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from imagespec import targets
 from imagespec.errors import SettingsError
 from imagespec.settings import Settings
+from imagespec.targets import named as targets
 
 
 @pytest.fixture

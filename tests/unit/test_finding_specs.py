@@ -9,11 +9,11 @@ from types import ModuleType
 import pytest
 
 from imagespec.errors import ImportFailed, InputMissing, SpecError
-from imagespec.folders import files_in
-from imagespec.hiding_places import attribute_of, specs_of_module
-from imagespec.interchange import Written, declaration_from, plain_from
 from imagespec.spec import CopyFileDetection, Declaration
-from imagespec.targets import find, load, reference_of
+from imagespec.targets.folders import files_in
+from imagespec.targets.hiding_places import attribute_of, specs_of_module
+from imagespec.targets.interchange import Written, declaration_from, plain_from
+from imagespec.targets.named import find, load, reference_of
 
 SPEC = "from imagespec import ImageSpec\n"
 

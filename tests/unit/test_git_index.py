@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imagespec.git_index import NotAnIndexError, shared_index, tracked_paths
+from imagespec.sources.git_index import NotAnIndexError, shared_index, tracked_paths
 
 PATHS = ["a", "a-b", f"dir/{'x' * 200}/{'y' * 200}", "dir/é ü", "dir/sub/1234567", "dir/sub/12345678", "z\nz"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from imagespec import dockerignore
 from imagespec.errors import SpecError
-from imagespec.gitignore import NO_GITIGNORE
-from imagespec.ignore import STANDARD_NAMES, is_standard
+from imagespec.sources import dockerignore
+from imagespec.sources.gitignore import NO_GITIGNORE
+from imagespec.sources.ignore import STANDARD_NAMES, is_standard
 
 
 def git_ignores(lines: str, path: str, *, folder: str = "") -> bool:

@@ -13,26 +13,28 @@ PACKAGE = Path(__file__).resolve().parents[2] / "builder" / "imagespec"
 
 # A module imports from its own row and from those above it. Rows 0 to 7 do no IO.
 ROWS: tuple[str, ...] = (
-    "values errors events ignore",
+    "sources requirements targets flyte_tags values errors events sources.ignore",
     "names",
     "oci plain_data fields spec data_sizes",
-    "snapshot plan builder_options planner environment_file poetry_lock project_file schema interchange requirements "
-    "locks closure gitignore dockerignore git_index data_file flyte_ignore flyte_tag",
+    "snapshot plan builder_options planner requirements.environment_file requirements.poetry_lock "
+    "requirements.project_file schema targets.interchange requirements.requirements_txt requirements.locks "
+    "sources.closure sources.gitignore sources.dockerignore sources.git_index data_file flyte_tags.ignore "
+    "flyte_tags.tag",
     "dockerfile tarball deflate wheels wheels.*",
     "fingerprint record pruning",
     "registry registry.api registry.hosts registry.answers registry.auth registry.referrers registry.wire "
     "builders builders.recorded builders.wrapped builders.commands builders.progress",
-    "stand_in ensure graph validator",
-    "content layouts links stat_cache trees walk work_tree workspace target_lock resources sightings revisions batch "
-    "stand_ins flyte_disk "
+    "flyte_tags.stand_in ensure graph validator",
+    "sources.content layouts sources.links sources.stat_cache sources.trees sources.walk sources.work_tree "
+    "workspace target_lock resources sightings targets.revisions batch flyte_tags.stand_ins flyte_tags.disk "
     "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http "
-    "registry.copies registry.layers registry.layout registry.many registry.mirrors registry.tokens registry.transport "
-    "registry.facts registry.records ledger builders.instances builders.cache_export builders.host_uv "
-    "builders.auto builders.buildkit builders.noop builders.staging builders.uv_binary builders.daemonless "
-    "builders.assembly builders.assembly.*",
-    "settings identity flyte_names clients compose doctor report report.* push_sizes",
-    "image_spec targets folders importing discovery hiding_places "
-    "task task.* flyte flyte.* __main__ __init__ cli cli.*",
+    "registry.copies registry.layers registry.layout registry.many registry.mirrors registry.tokens "
+    "registry.transport registry.facts registry.records ledger builders.instances builders.cache_export "
+    "builders.host_uv builders.auto builders.buildkit builders.noop builders.staging builders.uv_binary "
+    "builders.daemonless builders.assembly builders.assembly.*",
+    "settings identity flyte_tags.names clients compose doctor report report.* push_sizes",
+    "image_spec targets.named targets.folders targets.importing targets.discovery targets.hiding_places task "
+    "task.* flyte flyte.* __main__ __init__ cli cli.*",
 )
 LAST_PURE_ROW = 7
 IO_MODULES = {

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from imagespec.errors import InputMissing, InputOutsideRoot, SpecError
-from imagespec.locks import kind_of, lock_files
-from imagespec.requirements import requirement_lines
+from imagespec.requirements.locks import kind_of, lock_files
+from imagespec.requirements.requirements_txt import requirement_lines
 from imagespec.snapshot import LocalProject, LockFiles, RequirementLines
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from imagespec.errors import SettingsError
-from imagespec.ignore import IgnoreRules
 from imagespec.names import Reference
 from imagespec.registry.hosts import Mirror
 from imagespec.settings import Settings
+from imagespec.sources.ignore import IgnoreRules
 
 HOME = {"HOME": "/home/me"}
 

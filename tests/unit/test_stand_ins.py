@@ -9,8 +9,8 @@ import pytest
 from imagespec.ensure import BuildRequest, BuildResult, Outcome, ensure, name_there
 from imagespec.errors import InputMissing, NoFlyteTag, RegistryUnreachable
 from imagespec.events import Warned
+from imagespec.flyte_tags.stand_in import StandIn
 from imagespec.names import Reference
-from imagespec.stand_in import StandIn
 from imagespec.workspace import Workspace
 from tests.fakes.images import write_image
 from tests.fakes.registry import FakeRegistry

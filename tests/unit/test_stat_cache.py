@@ -14,8 +14,8 @@ import pytest
 
 from imagespec.fingerprint import tree_digest
 from imagespec.snapshot import Entries
+from imagespec.sources.stat_cache import SLACK_NS, Listed, StatCache, Table, keys_of
 from imagespec.spec import Declaration
-from imagespec.stat_cache import SLACK_NS, Listed, StatCache, Table, keys_of
 from imagespec.workspace import Workspace
 
 ROOT = b"/some/root"

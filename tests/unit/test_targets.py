@@ -9,7 +9,7 @@ import pytest
 
 from imagespec.errors import ImageSpecError, InputMissing, SpecError
 from imagespec.spec import Declaration
-from imagespec.targets import load, reference_of
+from imagespec.targets.named import load, reference_of
 
 unique = itertools.count()
 

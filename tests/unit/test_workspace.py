@@ -15,8 +15,8 @@ import pytest
 import imagespec
 from imagespec.errors import InputError, InputMissing, InputOutsideRoot, SpecError
 from imagespec.events import Event, Warned
-from imagespec.ignore import IgnoreRules
 from imagespec.snapshot import ContextEntry, EntryKind
+from imagespec.sources.ignore import IgnoreRules
 from imagespec.spec import CopyFileDetection, Declaration
 from imagespec.workspace import Workspace
 from tests.unit.projects import everything, paths, take, write, wrong

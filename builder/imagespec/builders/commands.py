@@ -24,7 +24,7 @@ from imagespec.plan import (
     PythonPackages,
     RunCommand,
 )
-from imagespec.poetry_lock import POETRY_LOCK, requirement_lines
+from imagespec.requirements.poetry_lock import POETRY_LOCK, requirement_lines
 from imagespec.snapshot import LocalProject, TextFile
 from imagespec.values import dataclass
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from imagespec import targets
 from imagespec.cli.naming import loaded
 from imagespec.compose import Composition
 from imagespec.events import Emit
+from imagespec.flyte_tags.stand_in import StandIn
+from imagespec.flyte_tags.stand_ins import look_up_stand_ins
 from imagespec.names import Reference
 from imagespec.registry import Resolver
 from imagespec.registry.many import LookUp, resolve_many
-from imagespec.stand_in import StandIn
-from imagespec.stand_ins import look_up_stand_ins
+from imagespec.targets import named as targets
 from imagespec.values import dataclass
 
 __all__ = ["look_ups"]

@@ -22,8 +22,8 @@ from imagespec.registry.admin import HttpRegistryAdmin
 from imagespec.registry.facts import facts_of
 from imagespec.registry.records import pull_record
 from imagespec.report import PlainReport
-from imagespec.revisions import checked_out
 from imagespec.settings import Settings
+from imagespec.targets.revisions import checked_out
 from imagespec.values import dataclass, replace
 
 __all__ = ["explain"]

@@ -20,12 +20,12 @@ from imagespec.cli.session import composed
 from imagespec.compose import Composition, dockerfile_template
 from imagespec.dockerfile import render, title_of
 from imagespec.errors import ImageSpecError
+from imagespec.flyte_tags.stand_ins import look_up_stand_ins
 from imagespec.identity import Identity, Target
 from imagespec.record import record_of
 from imagespec.registry.many import LookUp, resolve_many
 from imagespec.report import PlainReport
 from imagespec.settings import Settings
-from imagespec.stand_ins import look_up_stand_ins
 
 __all__ = ["dockerfile", "exists", "plan"]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from imagespec import targets
 from imagespec.identity import Target
 from imagespec.report import error_lines
 from imagespec.settings import Settings
-from imagespec.targets import Findings
+from imagespec.targets import named as targets
+from imagespec.targets.named import Findings
 from imagespec.values import replace
 
 __all__ = ["found", "loaded", "raise_problems", "say", "with_copy_mode"]

@@ -13,6 +13,7 @@ from imagespec.dockerfile import title_of
 from imagespec.ensure import BuildRequest
 from imagespec.errors import ImageSpecError
 from imagespec.fingerprint import environment_reference
+from imagespec.flyte_tags.stand_ins import look_up_stand_ins
 from imagespec.identity import Target
 from imagespec.names import Reference
 from imagespec.plan import CopyFiles
@@ -20,7 +21,6 @@ from imagespec.registry.many import LookUp
 from imagespec.report import PlainReport
 from imagespec.report.diagram import DiagramNode, mermaid, svg
 from imagespec.report.plain import size_text
-from imagespec.stand_ins import look_up_stand_ins
 from imagespec.values import replace
 
 __all__ = ["drawing", "notes", "overview", "table"]

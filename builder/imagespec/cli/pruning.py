@@ -14,7 +14,6 @@ from typing import Final
 
 import click
 
-from imagespec import targets
 from imagespec.cli import options
 from imagespec.cli.naming import say, with_copy_mode
 from imagespec.cli.session import composed
@@ -29,9 +28,10 @@ from imagespec.registry.admin import HttpRegistryAdmin
 from imagespec.registry.facts import facts_of
 from imagespec.registry.many import resolve_many
 from imagespec.report import error_lines
-from imagespec.revisions import checked_out
 from imagespec.settings import Settings
 from imagespec.sightings import Sightings
+from imagespec.targets import named as targets
+from imagespec.targets.revisions import checked_out
 from imagespec.values import replace
 
 __all__ = ["prune"]

@@ -25,6 +25,7 @@ from imagespec.compose import Composition
 from imagespec.ensure import BuildRequest
 from imagespec.errors import ImageSpecError
 from imagespec.events import Emit
+from imagespec.flyte_tags.stand_ins import look_up_stand_ins
 from imagespec.identity import Target
 from imagespec.names import Reference
 from imagespec.push_sizes import PushSizes, push_sizes
@@ -35,7 +36,6 @@ from imagespec.report.recorder import Recorder
 from imagespec.report.run_record import run_record
 from imagespec.resources import default_jobs
 from imagespec.settings import Settings
-from imagespec.stand_ins import look_up_stand_ins
 from imagespec.values import dataclass, replace
 
 __all__ = ["Run", "Wishes"]

@@ -33,7 +33,7 @@ def tag(target: tuple[str, ...], registry: str, short: bool, flyte: bool, no_sta
     for found in loaded(target, registry):
         identity = identify(found, workspace)
         if flyte:
-            names = import_module("imagespec.flyte_names")
+            names = import_module("imagespec.flyte_tags.names")
             identity = replace(identity, reference=names.flyte_reference(found, identity, workspace))
         if form == "json":
             click.echo(json.dumps({"origin": found.origin, "image": identity.name, "tag": identity.reference.tag}))

@@ -195,7 +195,7 @@ class Images:
         for image in images:
             if image.is_there is False and not image.is_forced:
                 absent.setdefault(image.identity.reference, []).append(image)
-        names = import_module("imagespec.flyte_names")
+        names = import_module("imagespec.flyte_tags.names")
         stand_ins = [
             names.stand_in_of(image.target, image.identity, self._where(image), self._workspace)
             for image, *_ in absent.values()

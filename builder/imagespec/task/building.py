@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from imagespec import targets
 from imagespec.batch import ensure_all
 from imagespec.compose import Composition
 from imagespec.ensure import name_there
@@ -18,6 +17,7 @@ from imagespec.identity import Target
 from imagespec.names import Reference
 from imagespec.settings import Settings
 from imagespec.spec import Declaration
+from imagespec.targets import named as targets
 
 __all__ = ["TaskImages", "built_from_file"]
 

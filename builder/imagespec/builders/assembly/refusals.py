@@ -8,7 +8,7 @@ from typing import Final
 from imagespec.builders.assembly.code import check_sources
 from imagespec.errors import Unsupported
 from imagespec.plan import AptInstall, BuildPlan, CondaInstall, CopyFiles, PythonPackages, RunCommand
-from imagespec.poetry_lock import POETRY_LOCK
+from imagespec.requirements.poetry_lock import POETRY_LOCK
 from imagespec.wheels.arguments import understood
 
 __all__ = ["FROM_SOURCES", "check_plan"]

@@ -15,7 +15,7 @@ from imagespec.builders.assembly.store import Store, key_of
 from imagespec.builders.host_uv import host_uv
 from imagespec.errors import BuildFailed, SpecError, Unsupported
 from imagespec.plan import PythonPackages
-from imagespec.poetry_lock import POETRY_LOCK, requirement_lines
+from imagespec.requirements.poetry_lock import POETRY_LOCK, requirement_lines
 from imagespec.values import dataclass, fields, replace
 from imagespec.wheels.arguments import Understood, understood
 from imagespec.wheels.lock import LockedWheel, Target, chosen, normalized

@@ -20,7 +20,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final, NoReturn, Protocol
 
 from imagespec.errors import NoFlyteTag
-from imagespec.flyte_ignore import FlyteDockerIgnore, PatternError
+from imagespec.flyte_tags.ignore import FlyteDockerIgnore, PatternError
 from imagespec.spec import FIELD_NAMES, CopyFileDetection, Declaration
 from imagespec.values import dataclass
 

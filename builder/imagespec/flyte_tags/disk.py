@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Final
 
-from imagespec import locks
 from imagespec.errors import InputError, NoFlyteTag
-from imagespec.flyte_tag import FlyteFolder
-from imagespec.requirements import FIELD, requirement_lines
+from imagespec.flyte_tags.tag import FlyteFolder
+from imagespec.requirements import locks
+from imagespec.requirements.requirements_txt import FIELD, requirement_lines
 from imagespec.snapshot import ContextEntry, EntryKind
 from imagespec.spec import Declaration
 from imagespec.values import dataclass

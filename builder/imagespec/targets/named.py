@@ -16,12 +16,12 @@ from typing import Any, Final
 
 from imagespec import data_file, fields
 from imagespec.errors import ImageSpecError, InputError, InputMissing, InvalidReference, SpecError
-from imagespec.folders import DATA_SUFFIXES, files_in
 from imagespec.identity import Target
 from imagespec.image_spec import ImageSpec
-from imagespec.importing import Found, PythonModule, import_all
 from imagespec.names import Reference
 from imagespec.spec import FIELD_NAMES, Declaration
+from imagespec.targets.folders import DATA_SUFFIXES, files_in
+from imagespec.targets.importing import Found, PythonModule, import_all
 from imagespec.values import dataclass
 
 __all__ = ["IMPORT_LIMIT_S", "Findings", "find", "load", "reference_of"]

@@ -8,7 +8,7 @@ import sys
 from typing import Any, Final
 
 from imagespec.errors import InputMissing, InputOutsideRoot, SpecError
-from imagespec.requirements import FIELD, Read, refuse_credentials
+from imagespec.requirements.requirements_txt import FIELD, Read, refuse_credentials
 from imagespec.snapshot import LockFiles, TextFile
 
 __all__ = ["kind_of", "lock_files"]

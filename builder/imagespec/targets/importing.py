@@ -17,13 +17,13 @@ from typing import Any, Final
 
 from imagespec.errors import ImageSpecError, ImportFailed, InputMissing, SpecError
 from imagespec.identity import Target
-from imagespec.interchange import declaration_from
 from imagespec.spec import Declaration
+from imagespec.targets.interchange import declaration_from
 from imagespec.values import dataclass
 
 __all__ = ["Found", "PythonModule", "import_all"]
 
-_CHILD: Final = "imagespec.discovery"
+_CHILD: Final = "imagespec.targets.discovery"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

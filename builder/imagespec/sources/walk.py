@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from imagespec.dockerignore import NO_DOCKERIGNORE, DockerIgnore, Matched
 from imagespec.errors import InputChanged, InputError
-from imagespec.gitignore import NO_GITIGNORE, GitIgnore
-from imagespec.ignore import STANDARD_NAMES, STANDARD_SUFFIXES, VIRTUAL_ENVIRONMENT_MARKER
-from imagespec.stat_cache import Listed, keys_of
+from imagespec.sources.dockerignore import NO_DOCKERIGNORE, DockerIgnore, Matched
+from imagespec.sources.gitignore import NO_GITIGNORE, GitIgnore
+from imagespec.sources.ignore import STANDARD_NAMES, STANDARD_SUFFIXES, VIRTUAL_ENVIRONMENT_MARKER
+from imagespec.sources.stat_cache import Listed, keys_of
 from imagespec.values import dataclass, field
 
 __all__ = ["Found", "Rules", "Standing", "Tracked", "walk"]

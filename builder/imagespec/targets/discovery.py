@@ -20,10 +20,10 @@ from typing import Any, Final, TextIO
 
 from imagespec import fields
 from imagespec.errors import ImageSpecError, SpecError
-from imagespec.hiding_places import attribute_of, specs_in, specs_of_module
 from imagespec.identity import Target
-from imagespec.interchange import Written, plain_from
 from imagespec.spec import Declaration
+from imagespec.targets.hiding_places import attribute_of, specs_in, specs_of_module
+from imagespec.targets.interchange import Written, plain_from
 from imagespec.workspace import Workspace
 
 __all__ = ["main"]
@@ -119,7 +119,7 @@ def _line(origin: str, target: Target, written: Written) -> dict[str, Any]:
 
 def _place(error: ImageSpecError, cwd: str) -> str:
     """Return ``file.py:3: `` for an error that a line of the user's code has raised, "" for one of ours."""
-    ours = os.path.dirname(os.path.abspath(__file__))
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [one for one in frames if not one.filename.startswith((ours, "<")) and "importlib" not in one.filename]
     if not theirs:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from imagespec.errors import InputError, WrongPlatform
 from imagespec.events import Emit
+from imagespec.flyte_tags.stand_in import StandIn
 from imagespec.names import Reference
 from imagespec.oci import Platform
 from imagespec.registry import Resolver
 from imagespec.registry.many import LookUp, resolve_many
-from imagespec.stand_in import StandIn
 
 __all__ = ["look_up_stand_ins"]
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from imagespec import fields, plain_data
 from imagespec.errors import InputMissing, SpecError
-from imagespec.requirements import requirement_lines
+from imagespec.requirements.requirements_txt import requirement_lines
 from imagespec.snapshot import LockFiles, RequirementLines
 from imagespec.values import dataclass
 

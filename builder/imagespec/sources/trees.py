@@ -8,10 +8,10 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
-from imagespec import content
 from imagespec.fingerprint import entry_bytes, file_bytes, tree_digest
 from imagespec.snapshot import ContextEntry, Entries, EntryKind
-from imagespec.stat_cache import DIGEST_BYTES, Listed, StatCache, Table, modes, sizes
+from imagespec.sources import content
+from imagespec.sources.stat_cache import DIGEST_BYTES, Listed, StatCache, Table, modes, sizes
 
 __all__ = ["OWNER_MAY_EXECUTE", "digest_of_file", "entries_of"]
 

@@ -6,14 +6,14 @@ from functools import partial
 
 from imagespec.errors import NoFlyteTag
 from imagespec.events import discard
-from imagespec.flyte_disk import DeclaredFiles
-from imagespec.flyte_tag import flyte_tag
+from imagespec.flyte_tags.disk import DeclaredFiles
+from imagespec.flyte_tags.stand_in import StandIn
+from imagespec.flyte_tags.stand_ins import look_up_stand_ins
+from imagespec.flyte_tags.tag import flyte_tag
 from imagespec.identity import Identity, Target
 from imagespec.names import Reference
 from imagespec.registry import Resolver
 from imagespec.spec import Declaration
-from imagespec.stand_in import StandIn
-from imagespec.stand_ins import look_up_stand_ins
 from imagespec.workspace import Workspace
 
 __all__ = ["flyte_reference", "flyte_tag_of", "stand_in_of", "stands_in"]

@@ -6,12 +6,12 @@ import os
 import re
 from typing import Final, NamedTuple
 
-from imagespec import dockerignore, git_index
-from imagespec.dockerignore import NO_DOCKERIGNORE, DockerIgnore, Matched
 from imagespec.errors import InputError
-from imagespec.gitignore import NO_GITIGNORE, GitIgnore
-from imagespec.ignore import IgnoreRules
-from imagespec.walk import Rules, Standing, Tracked, read_gitignore
+from imagespec.sources import dockerignore, git_index
+from imagespec.sources.dockerignore import NO_DOCKERIGNORE, DockerIgnore, Matched
+from imagespec.sources.gitignore import NO_GITIGNORE, GitIgnore
+from imagespec.sources.ignore import IgnoreRules
+from imagespec.sources.walk import Rules, Standing, Tracked, read_gitignore
 
 __all__ = ["context_rules", "docker_rules", "refuse_left_out"]
 

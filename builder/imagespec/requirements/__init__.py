@@ -1,0 +1,1 @@
+"""Files that ``requirements`` may name, as values: requirements.txt, locks, and what lies beside each."""

@@ -97,6 +97,12 @@ class ContainerTask:
                 raise SpecError(
                     f"secret_requests[{index}]: is a {type(secret).__name__}, not a Secret", path="secret_requests"
                 )
+        if isinstance(self.image, Declaration) and self.image.runtime_packages:
+            raise SpecError(
+                "image: its runtime_packages are installed by pyflyte's command, which a container task does not run",
+                path="image",
+                hint="put them into packages",
+            )
         metadata = dataclasses.replace(self.metadata or TaskMetadata(), pod_template_name=self.pod_template_name)
         object.__setattr__(self, "metadata", metadata)
         if not self.module:

@@ -31,16 +31,13 @@ def oldest(flyte: Commands, request: pytest.FixtureRequest, tmp_path_factory: py
     override.write_text("docker>=7.1\n")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "imagespec-tests"
     folder = cache / f"flytekit-{release}-{sys.version_info.major}.{sys.version_info.minor}"
-    if not (folder / ".ready").exists():
-        for words in (
-            ("venv", "--quiet", "--clear", "--python", sys.executable, str(folder)),
-            (
-                *("pip", "install", "--quiet", "--python", str(folder), "--override", str(override)),
-                *(f"flytekit=={release}", "setuptools", "--editable", str(ROOT)),
-            ),
-        ):
-            subprocess.run([sys.executable, "-m", "uv", *words], check=True, timeout=300)
-        (folder / ".ready").touch()
+    uv = [sys.executable, "-m", "uv"]
+    if not (folder / "bin" / "python").exists():
+        subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True, timeout=300)
+    # At every run: the environment may be another checkout's, and may lack what this one needs.
+    install = [*uv, "pip", "install", "--quiet", "--python", str(folder), "--override", str(override)]
+    packages = [f"flytekit=={release}", "setuptools", "--editable", str(ROOT)]
+    subprocess.run([*install, *packages], check=True, timeout=300)
     return replace(flyte, python=str(folder / "bin" / "python"))
 
 

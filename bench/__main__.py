@@ -62,6 +62,7 @@ def main() -> int:
             started = time.monotonic()
             for found in measured(part, PARTS[part], options.quick):
                 report["failures" if "error" in found else "rows"].append(found)
+                _write(out, options.page, report)
             report["seconds"][part] = round(time.monotonic() - started, 1)
             say(f"{part}: {report['seconds'][part]:.0f} s")
             _write(out, options.page, report)

@@ -185,7 +185,7 @@ def row(
     ``peer_bytes_pushed``, ``peer_requests``, ``remains`` (a sentence) and ``points`` (of a growing size).
     """
     mine, theirs = [run.seconds(what) for run in ours], [run.seconds(what) for run in peer]
-    pairs = [b / a for a, b in zip(mine, theirs, strict=True)]
+    pairs = [b / a for a, b in _paired(mine, theirs)]
     pairs = [1 / pair for pair in pairs] if at_most else pairs
     ratio = statistics.median(pairs)
     met = None if goal is None else (ratio <= goal if at_most else ratio >= goal)
@@ -207,8 +207,19 @@ def row(
 
 
 def _cpu_ratio(ours: Sequence[Run], peer: Sequence[Run], at_most: bool) -> dict[str, float]:
-    pairs = [(b.cpu_s, a.cpu_s) if not at_most else (a.cpu_s, b.cpu_s) for a, b in zip(ours, peer, strict=True)]
-    return {"cpu_ratio": round(statistics.median(b / a for b, a in pairs), 2)} if all(map(all, pairs)) else {}
+    pairs = _paired([run.cpu_s for run in ours], [run.cpu_s for run in peer])
+    if not all(map(all, pairs)):
+        return {}
+    return {"cpu_ratio": round(statistics.median(a / b if at_most else b / a for a, b in pairs), 2)}
+
+
+def _paired(mine: Sequence[float], theirs: Sequence[float]) -> list[tuple[float, float]]:
+    """Return what stands beside what: run by run, or where the two were not taken in turn, beside the median."""
+    if len(mine) == len(theirs):
+        return list(zip(mine, theirs, strict=True))
+    if len(mine) > len(theirs):
+        return [(one, statistics.median(theirs)) for one in mine]
+    return [(statistics.median(mine), one) for one in theirs]
 
 
 def limit(what: str, runs: Sequence[Run], figure: str = "wall") -> dict[str, Any]:

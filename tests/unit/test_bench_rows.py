@@ -27,6 +27,13 @@ def test_a_ratio_is_the_median_of_pairs_and_not_a_pair_of_medians() -> None:
     assert made["command"] == "make bench ONLY=p"
 
 
+def test_runs_of_which_one_side_has_more_stand_beside_the_median_of_the_other() -> None:
+    more_of_ours = row("p", "n", runs(1, 2, 4), runs(10, 30), "peer")
+    assert (more_of_ours["ratio"], more_of_ours["ratio_spread"]) == (10, [5, 20])
+    more_of_the_peers = row("p", "n", runs(1, 3), runs(2, 4, 20), "peer")
+    assert (more_of_the_peers["ratio"], more_of_the_peers["ratio_spread"]) == (2, [1, 10])
+
+
 def test_a_goal_that_is_missed_is_marked_and_none_is_not() -> None:
     assert row("p", "n", runs(1), runs(9.9), "peer", goal=10)["met"] is False
     assert row("p", "n", runs(1), runs(9.9), "peer")["met"] is None

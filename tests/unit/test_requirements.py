@@ -11,6 +11,9 @@ from imagespec.requirements.locks import kind_of, lock_files
 from imagespec.requirements.requirements_txt import requirement_lines
 from imagespec.snapshot import LocalProject, LockFiles, RequirementLines
 
+ONE_HASH, OTHER_HASH = "b" * 64, "c" * 64
+BOTH_HASHES = f"a==1 --hash=sha256:{ONE_HASH} --hash=sha256:{OTHER_HASH}"
+
 
 def parsed(text: str, **others: str) -> RequirementLines:
     return read({"r.txt": text, **{name.replace("_", "."): other for name, other in others.items()}})
@@ -42,8 +45,8 @@ def read(files: Mapping[str, str | bytes], name: str = "r.txt") -> RequirementLi
         ("git+ssh://git@h.example/a.git@v1#egg=a", "git+ssh://git@h.example/a.git@v1#egg=a"),
         ("https://h.example/a-1.0.tar.gz#sha256=00", "https://h.example/a-1.0.tar.gz#sha256=00"),
         ("-e git+https://h.example/a.git#egg=a", "git+https://h.example/a.git#egg=a"),
-        ("a==1 --hash=sha256:BB --hash sha256:aa", "a==1 --hash=sha256:aa --hash=sha256:bb"),
-        ("a==1 \\\n  --hash=sha256:aa \\\n  --hash=sha256:bb", "a==1 --hash=sha256:aa --hash=sha256:bb"),
+        (f"a==1 --hash=sha256:{ONE_HASH.upper()} --hash sha256:{OTHER_HASH}", BOTH_HASHES),
+        (f"a==1 \\\n  --hash=sha256:{OTHER_HASH} \\\n  --hash=sha256:{ONE_HASH}", BOTH_HASHES),
         ("a==1  # a comment", "a==1"),
         ("a \\\n# in the middle\n", "a"),
         ("a==1;  platform_machine  ==  'x86_64'", 'a==1 ; platform_machine == "x86_64"'),
@@ -132,6 +135,8 @@ def test_credentials_are_refused_and_not_shown(line: str) -> None:
         ("a @ file:///x/a.whl", "r.txt:1 names a file of this machine"),
         ("./p ; nonsense == 'x'", "r.txt:1 has a marker"),
         ("\\\na\\\n==", "r.txt:1 is not a requirement"),
+        ("a==1 --hash=sha256:abc", "r.txt:1 has a --hash of sha256 with 3 digits"),
+        (f"a==1 --hash=sha1:{'a' * 40}", "r.txt:1 has a --hash of sha1 with 40 digits"),
     ],
 )
 def test_what_is_refused_is_named_with_its_line(text: str, said: str) -> None:
@@ -139,6 +144,17 @@ def test_what_is_refused_is_named_with_its_line(text: str, said: str) -> None:
         parsed(text)
     assert said in str(caught.value)
     assert caught.value.path == "requirements"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["machine h.example login u password s3cret", "/s3cret", "./p ; s3cret", "KEY = s3cret", "a @ file:///s3cret"],
+)
+def test_a_file_that_was_named_by_mistake_is_not_shown(line: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        read({"r.txt": "-r other", "other": line})
+    assert "other:1" in str(caught.value)
+    assert "s3cret" not in f"{caught.value} {caught.value.hint}"
 
 
 def test_control_characters_are_not_echoed() -> None:

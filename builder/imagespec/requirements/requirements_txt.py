@@ -31,6 +31,8 @@ _SIGNED: Final = (
 )
 _URL: Final = r"(?i)(?:(?:git|hg|bzr|svn)\+)?[a-z][a-z0-9+.-]*://"
 _HASH: Final = r"\s--hash[=\s]\s*(?P<hash>[a-z0-9]+:[0-9A-Fa-f]+)(?=\s|$)"
+# Those that uv takes, with how many digits they have.
+_HASH_DIGITS: Final = {"sha256": 64, "sha384": 96, "sha512": 128, "blake2b": 128, "md5": 32}
 _PER_LINE_OPTION: Final = r"\s--(?P<name>global-option|config-settings?|install-option)\b"
 _PROJECT: Final = r"(?P<path>[^\[;]+?)\s*(?:\[(?P<extras>[^\]]*)\])?\s*(?:;(?P<marker>.*))?"
 _ARCHIVE: Final = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -150,9 +152,9 @@ def _check_secrets(line: str, place: _Place) -> None:
         _refuse(place, "holds a URL with a token in it, which would end up in image history and logs", _WAY_OUT)
 
 
-def _refuse(place: _Place, message: str, hint: str = "", shown: str = "") -> NoReturn:
-    value = f": {shown!r}" if shown.isprintable() and 0 < len(shown) <= 200 else ""
-    raise SpecError(f"{FIELD}: {place.text} {message}{value}", path=FIELD, hint=hint)
+def _refuse(place: _Place, message: str, hint: str = "") -> NoReturn:
+    # Place and reason alone: a file that was named by mistake may hold secrets in any line.
+    raise SpecError(f"{FIELD}: {place.text} {message}", path=FIELD, hint=hint)
 
 
 def _option(line: str, place: _Place, collected: _Collected, read: Read, *, is_constraint: bool) -> None:
@@ -206,6 +208,13 @@ def _requirement(line: str, place: _Place, collected: _Collected, *, is_constrai
     if re.search(_VARIABLE, line):
         _refuse(place, "uses an environment variable, which differs from machine to machine", _WAY_OUT)
     hashes = tuple(sorted({match["hash"].lower() for match in re.finditer(_HASH, line)}))
+    for one in hashes:
+        algorithm, _, digits = one.partition(":")
+        if len(digits) != _HASH_DIGITS.get(algorithm):
+            known = ", ".join(f"{name} ({count} digits)" for name, count in _HASH_DIGITS.items())
+            _refuse(
+                place, f"has a --hash of {algorithm} with {len(digits)} digits, which no file has", f"one of {known}"
+            )
     text = re.sub(_HASH, "", line).strip()
     option = re.search(_PER_LINE_OPTION, text)
     if option:
@@ -230,7 +239,7 @@ def _is_local(text: str) -> bool:
 def _project(text: str, place: _Place, collected: _Collected, *, editable: bool) -> None:
     match = re.fullmatch(_PROJECT, text)
     if match is None or match["path"].startswith(("/", "~")):
-        _refuse(place, "names a path that is not relative", "write it relative to the file", shown=text)
+        _refuse(place, "names a path that is not relative", "write it relative to the file")
     path = posixpath.normpath(posixpath.join(place.folder, match["path"].removeprefix("file:")))
     extras = tuple(sorted({one.strip().lower() for one in (match["extras"] or "").split(",") if one.strip()}))
     marker = _marker(match["marker"], place)
@@ -245,7 +254,7 @@ def _marker(text: str | None, place: _Place) -> str:
     try:
         return str(Marker(text.strip()))
     except InvalidMarker:
-        _refuse(place, "has a marker that is not one of PEP 508", shown=text.strip())
+        _refuse(place, "has a marker that is not one of PEP 508")
 
 
 def _normalised(text: str, place: _Place) -> str:
@@ -257,9 +266,9 @@ def _normalised(text: str, place: _Place) -> str:
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
-        _refuse(place, "is not a requirement", 'for example "pandas>=2.2" (PEP 508)', shown=text)
+        _refuse(place, "is not a requirement", 'for example "pandas>=2.2" (PEP 508)')
     if requirement.url and requirement.url.startswith("file:"):
-        _refuse(place, "names a file of this machine", "write its path relative to the file", shown=text)
+        _refuse(place, "names a file of this machine", "write its path relative to the file")
     name = canonicalize_name(requirement.name)
     extras = f"[{','.join(sorted(canonicalize_name(one) for one in requirement.extras))}]" if requirement.extras else ""
     marker = f" ; {requirement.marker}" if requirement.marker else ""

@@ -133,6 +133,8 @@ def test_a_folder_gives_what_looks_like_a_spec_and_runs_nothing_else(tmp_path: P
         venv__x_py=SPEC + "raise ZeroDivisionError\n",
         i__image_yaml="name: two\npackages: [six]\n",
         i__k8s_yaml="kind: Deployment\nname: x\n",
+        i__conda_yaml="name: x\nchannels: [c]\ndependencies: [python]\n",
+        i__workflow_yaml="name: x\non: push\nenv: {A: b}\njobs: {}\n",
         i__list_yaml="- {name: three, python_version: '3.12'}\n- {name: four, env: {A: b}}\n",
         i__broken_yaml="{",
         top_toml="[project]\nname = 'x'\n",
@@ -149,8 +151,9 @@ def test_a_folder_gives_what_looks_like_a_spec_and_runs_nothing_else(tmp_path: P
     }
 
 
-def test_a_file_that_is_nearly_a_spec_is_an_error_in_a_folder_too(tmp_path: Path) -> None:
-    write(tmp_path, x_yaml="name: x\npython_version: '3.12'\npackagess: [six]\n")
+@pytest.mark.parametrize("rest", ["python_version: '3.12'\n", ""])
+def test_a_file_that_is_nearly_a_spec_is_an_error_in_a_folder_too(tmp_path: Path, rest: str) -> None:
+    write(tmp_path, x_yaml=f"name: x\n{rest}packagess: [six]\n")
     (problem,) = find(["."], tmp_path).problems
     assert "packagess is not a field" in str(problem)
 

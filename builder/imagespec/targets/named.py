@@ -30,6 +30,8 @@ IMPORT_LIMIT_S: Final = 60.0
 _MODULE: Final = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)(:(?P<attribute>[A-Za-z_].*))?")
 _PYTHON_FILE: Final = re.compile(r"(?P<file>.*\.py):(?P<attribute>[A-Za-z_].*)")
 _GLOB: Final = re.compile(r"[*?\[]")
+# How like a field a key is that was meant for it: "packges" is 0.93, conda's "channels" beside ours 0.73.
+_NEARLY: Final = 0.85
 # A mapping with one of these is an ImageSpec even if another of its keys is wrong.
 _TELLING: Final = frozenset(FIELD_NAMES) - {
     *("name", "env", "platform", "packages", "requirements", "registry", "builder", "entrypoint", "commands", "copy"),
@@ -160,7 +162,15 @@ def _looks_like_a_spec(value: object) -> bool:
     if not isinstance(value, Mapping) or not value:
         return False
     keys = {str(key) for key in value}
-    return bool(keys & _TELLING) or (keys <= set(FIELD_NAMES) and len(keys) > 1)
+    unknown = keys - set(FIELD_NAMES)
+    return bool(keys & _TELLING) or (len(keys) > 1 and all(_is_misspelt(key) for key in unknown))
+
+
+def _is_misspelt(key: str) -> bool:
+    """Return whether a key is nearly a field: what is meant for a spec must not be passed over without a word."""
+    import difflib
+
+    return bool(difflib.get_close_matches(key, FIELD_NAMES, n=1, cutoff=_NEARLY))
 
 
 def _distinct(found: Iterable[Target]) -> list[Target]:

@@ -54,8 +54,9 @@ def test_a_client_that_takes_the_words_otherwise_builds_once_more_and_pushes(
     client.write_text(CLIENT.format(docker=docker, log=log))
     client.chmod(0o755)
     path = os.pathsep.join([str(client.parent), imagespec.env["PATH"]])
-    built = imagespec("build", "image.yaml", "--registry", imagespec.registry, cwd=project, PATH=path).stdout.strip()
-    assert "@sha256:" in built
+    done = imagespec("build", "image.yaml", "--registry", imagespec.registry, cwd=project, PATH=path)
+    assert "@sha256:" in done.stdout
+    assert "buildx did not push" in done.stderr
     assert imagespec("exists", "image.yaml", "--registry", imagespec.registry, cwd=project).stdout.startswith("present")
     builds = [line for line in log.read_text().splitlines() if "buildx build" in line]
     assert ["store=false" in line for line in builds] == [True, False]

@@ -30,7 +30,7 @@ from imagespec.builders.staging import work_folder, write_context
 from imagespec.builders.uv_binary import uv_folder
 from imagespec.dockerfile import UV_CONTEXT, Rendering, render
 from imagespec.errors import BuildFailed, Cancelled, EngineUnavailable, IntegrityError
-from imagespec.events import Emit
+from imagespec.events import Emit, Warned
 from imagespec.names import Digest, Reference
 from imagespec.oci import Descriptor
 from imagespec.plan import BaseImage, BuildPlan, CondaInstall
@@ -135,8 +135,9 @@ class BuildKitBuilder:
             return once(passes_on=False)
         try:
             return once(passes_on=True)
-        except IntegrityError:
+        except _NotThere:
             # A client that takes the same words otherwise: all steps are in the layer cache now.
+            emit(Warned(message=f"build: buildx did not push {target}", hint="it is built once more, the usual way"))
             return once(passes_on=False)
 
     def _built(
@@ -241,13 +242,17 @@ class BuildKitBuilder:
         where = self._engine if options.load else self._registry
         found = where.resolve(target)
         if found is None:
-            raise IntegrityError(f"build: {target} was built, but is not there", hint="build it again with --force")
+            raise _NotThere(f"build: {target} was built, but is not there", hint="build it again with --force")
         if digest is not None and not options.load and found.digest != digest:
             raise IntegrityError(
                 f"build: {target} is {found.digest}, not the {digest} that was built",
                 hint="another build pushed the same tag meanwhile: build again",
             )
         return found
+
+
+class _NotThere(IntegrityError):
+    """What was built is not where it was to be pushed."""
 
 
 def _has_image_store(client: DockerClient) -> bool:

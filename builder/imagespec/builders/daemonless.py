@@ -220,7 +220,8 @@ class _Work:
             )
             environment = self._images(below, bases, layers, found) if below is not None else []
             for platform, base in bases.items():
-                layers[platform] = [*layers[platform], *self._code(plan, files, base, emit)]
+                laid = [one.entry for one in found[platform].entries]
+                layers[platform] = [*layers[platform], *self._code(plan, files, base, laid, emit)]
             images = self._images(plan, bases, layers, found)
             if kept is not None:
                 self._push(uploader, kept, environment, emit)
@@ -232,18 +233,21 @@ class _Work:
         """Build the code over an environment that is in the registry, whoever made it."""
         # The environment's own PATH leads with the plan's folders already.
         plan = replace(plan, config=replace(plan.config, path=()))
-        layers = {platform: self._code(plan, files, base, emit) for platform, base in bases.items()}
+        layers = {platform: self._code(plan, files, base, (), emit) for platform, base in bases.items()}
         with self._uploader(target, emit) as uploader:
             return self._push(uploader, target, self._images(plan, bases, layers, {}), emit)
 
     def _uploader(self, target: Reference, emit: Emit) -> Uploader:
         return Uploader(self.registry, target.repository, self.store, emit)
 
-    def _code(self, plan: BuildPlan, files: Files, base: Image, emit: Emit) -> list[Layer]:
+    def _code(self, plan: BuildPlan, files: Files, base: Image, laid: Sequence[TarEntry], emit: Emit) -> list[Layer]:
+        """Return the layers of sources over a base with what the environment has ``laid`` over it."""
         over: tuple[TarEntry, ...] = ()
         workdir = plan.config.workdir.strip("/")
         if "/" in workdir:
-            over = import_module(_ENVIRONMENTS).folders_above(base, self.store, workdir)
+            own = {entry.path: entry for entry in laid}
+            below = import_module(_ENVIRONMENTS).folders_above(base, self.store, workdir)
+            over = tuple(own.get(entry.path, entry) for entry in below)
         made: list[Layer] = []
         for one in plan.steps:
             if isinstance(one, CopyFiles):

@@ -48,6 +48,18 @@ def test_built_at_once_or_over_the_environment_it_is_the_same_image(place: Place
     assert len(digests) == 1
 
 
+def test_a_workdir_in_the_home_leaves_the_home_to_its_user(place: Place, cache: Path) -> None:
+    workdir = {"workdir": "/home/flytekit/app"}
+    plan = plan_of(SOURCES, base_image=place.base, packages=["idna==3.10"], builder_options=workdir)
+    builder = DaemonlessBuilder(cache_dir=cache, registry=place.registry)
+    digests = set()
+    for use_cache in (False, True):
+        options = BuildOptions(use_cache=use_cache)
+        digests.add(builder.build(plan, SOURCES, place.reference("home"), options=options, emit=discard).digest)
+    assert len(digests) == 1
+    assert place.run("home", "sh", "-c", "touch ~/mine && pwd") == "/home/flytekit/app\n"
+
+
 def test_without_the_environment_there_is_nothing_to_add_to(place: Place, cache: Path) -> None:
     plan = plan_of(SOURCES, base_image=place.base, packages=["idna==3.9"])
     builder = DaemonlessBuilder(cache_dir=cache, registry=place.registry)

@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 
+from imagespec.builders.assembly.file_system import read_file_system, read_files
 from imagespec.builders.assembly.image_config import CREATED, image_config
 from imagespec.builders.assembly.interpreters import find_interpreter
 from imagespec.builders.assembly.roots import account_entries, environment_entries, with_parents
+from imagespec.builders.assembly.store import Store
 from imagespec.errors import Unsupported
 from imagespec.oci import (
     Platform,
 )
 from imagespec.plan import Account, ImageConfig, PythonEnvironment
-from imagespec.tarball import FILE, FOLDER
+from imagespec.tarball import FILE, FOLDER, TarEntry
 from tests.fakes.bases import DEBIAN, file, files_of, folder, image
 from tests.fakes.registry import FakeRegistry
 
@@ -79,6 +81,43 @@ class TestRoots:
         files = files_of(tmp_path, DEBIAN)
         with pytest.raises(Unsupported, match="/lib is a link"):
             with_parents(files, account_entries(files, config(workdir="/lib/app"), lambda wanted: {}))
+
+    @pytest.mark.parametrize("workdir", ["/lib", "/lib/app", "/root/.profile"])
+    def test_root_s_workdir_behind_a_link_is_refused_too(self, tmp_path: Path, workdir: str) -> None:
+        files = files_of(tmp_path, [*DEBIAN, folder("usr/lib/app")])
+        root = Account(name="root", uid=0, gid=0, home="/root")
+        with pytest.raises(Unsupported, match="where a folder is needed"):
+            account_entries(files, config(account=root, workdir=workdir), lambda wanted: {})
+
+    def test_what_the_workdir_holds_is_the_account_s_and_what_it_was(self, tmp_path: Path) -> None:
+        large = b"z" * 70_000
+        below = [
+            *DEBIAN,
+            file("root/first", b"shared"),
+            (TarEntry("root/second", b"1", target="./root/first"), b""),
+            file("root/replaced", b"old"),
+            file("root/linked", b"old"),
+            file("root/run", b"run", 0o6755),
+            folder("root/shared", 0o3777),
+            (TarEntry("root/pipe", b"6"), b""),
+        ]
+        registry = FakeRegistry()
+        linked = (TarEntry("root/linked", b"1", target="root/replaced"), b"")
+        base = image(registry, below, [file("root/replaced", large), linked])
+        files = read_file_system(base, Store(tmp_path / "store"), lambda layer: None)
+        entries = account_entries(files, config(), lambda wanted: read_files(base, files, wanted))
+        found = {one.entry.path: one for one in entries}
+        regular = {path: one.data for path, one in found.items() if one.entry.kind == FILE}
+        assert {path: data for path, data in regular.items() if path.startswith("root/")} == {
+            "root/.profile": b"profile\n",
+            "root/first": b"shared",
+            "root/second": b"shared",
+            "root/replaced": large,
+            "root/linked": large,
+            "root/run": b"run",
+        }
+        assert (found["root/run"].entry.mode, found["root/shared"].entry.mode) == (0o755, 0o3777)
+        assert "root/pipe" not in found
 
     def test_something_in_the_environment_s_place_is_refused(self, tmp_path: Path) -> None:
         files = files_of(tmp_path, [*DEBIAN, file("opt/venv/pyvenv.cfg")])

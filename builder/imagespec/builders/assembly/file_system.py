@@ -16,7 +16,7 @@ from imagespec.builders.assembly.base import Image
 from imagespec.builders.assembly.store import Store
 from imagespec.errors import IntegrityError, Unsupported
 from imagespec.oci import Descriptor
-from imagespec.tarball import FILE, FOLDER, LINK
+from imagespec.tarball import FILE
 
 if TYPE_CHECKING:
     import tarfile
@@ -25,7 +25,7 @@ __all__ = ["FileSystem", "Node", "read_file_system", "read_files"]
 
 _WHITEOUT: Final = ".wh."
 _OPAQUE: Final = ".wh..wh..opq"
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _MAX_LINKS: Final = 40
 _KEPT_TEXTS: Final = re.compile(r"etc/passwd|etc/group|(.*/)?pyvenv\.cfg")
 # What the default workdir holds is re-written for its new owner: kept, so that layers are read once.
@@ -40,7 +40,10 @@ _MUSL_VERSION: Final = re.compile(rb"\x00(1\.\d+\.\d+)\x00")
 
 
 class Node(NamedTuple):
-    """A path in the file system; ``layer`` is the index of the layer that put it there."""
+    """A path in the file system; ``layer`` is the index of the layer that put it there.
+
+    ``kind`` is tar's type, that of a file for a hard link, which has in ``target`` the path whose content it shares.
+    """
 
     kind: str
     mode: int
@@ -73,6 +76,7 @@ class FileSystem:
             if before is not None and before.kind == "5" and kind != "5":
                 self._remove(path, itself=True)
             self.nodes[path] = Node(kind, mode, uid, gid, target, index)
+        self._forget({entry[0] for entry in layer["entries"]})
         self.texts.update(layer["texts"])
         self.contents.update(layer["contents"])
         self.libc = layer["libc"] or self.libc
@@ -82,8 +86,13 @@ class FileSystem:
         gone = [one for one in self.nodes if one.startswith(below) or (itself and one == path)]
         for one in gone:
             del self.nodes[one]
-            self.texts.pop(one, None)
-            self.contents.pop(one, None)
+        self._forget(set(gone))
+
+    def _forget(self, paths: set[str]) -> None:
+        """Drop what was kept of files that a layer removes or writes anew."""
+        for kept in (self.texts, self.contents):
+            for key in [key for key in kept if key.removesuffix("#version") in paths]:
+                del kept[key]
 
     def real(self, path: str) -> str:
         """Return where a path leads once links are followed, also when nothing is there; "" for a loop or the root."""
@@ -146,8 +155,11 @@ def _index(found: dict[str, Any], member: tarfile.TarInfo, archive: tarfile.TarF
     elif name.startswith(_WHITEOUT):
         found["removed"].append(f"{folder}/{name[len(_WHITEOUT) :]}" if folder else name[len(_WHITEOUT) :])
     else:
-        kind = (member.type if member.type in (LINK, FOLDER) else FILE).decode()
-        found["entries"].append([path, kind, member.mode & 0o7777, member.uid, member.gid, member.linkname])
+        kind = FILE if member.isreg() or member.islnk() else member.type
+        target = member.linkname if member.issym() else ""
+        if member.islnk():
+            target = posixpath.normpath(member.linkname).strip("/")
+        found["entries"].append([path, kind.decode(), member.mode & 0o7777, member.uid, member.gid, target])
         if member.isreg():
             _look_into(found, path, member, archive)
 
@@ -176,13 +188,17 @@ def _look_into(found: dict[str, Any], path: str, member: tarfile.TarInfo, archiv
 def read_files(image: Image, files: FileSystem, wanted: dict[str, Node]) -> dict[str, bytes]:
     """Return the contents of regular files, by path, kept or read from the layers that hold them."""
     found = {path: base64.b64decode(files.contents[path]) for path in wanted if path in files.contents}
-    for index in sorted({node.layer for path, node in wanted.items() if path not in found}):
+    missing: dict[int, dict[str, list[str]]] = {}
+    for path, node in wanted.items():
+        if path not in found:
+            missing.setdefault(node.layer, {}).setdefault(node.target or path, []).append(path)
+    for index, sources in sorted(missing.items()):
         with _opened(image, image.layers[index]) as archive:
             for member in archive:
                 path = posixpath.normpath(member.name).strip("/")
-                if path in wanted and wanted[path].layer == index and member.isreg():
+                if path in sources and member.isreg():
                     file = archive.extractfile(member)
-                    found[path] = file.read() if file is not None else b""
+                    found.update(dict.fromkeys(sources[path], file.read() if file is not None else b""))
     return found
 
 

@@ -15,6 +15,7 @@ from imagespec.wheels.placement import Scheme
 
 __all__ = ["Rooted", "above", "account_entries", "environment_entries", "with_parents"]
 
+_OWNED: Final = {one.decode(): one for one in (FILE, FOLDER, LINK)}
 _ACTIVATE: Final = """\
 # Source this file from a POSIX shell.
 VIRTUAL_ENV={prefix}
@@ -78,7 +79,9 @@ def account_entries(
     if not workdir:
         return _user_entries(files, account) if account.uid else []
     if not account.uid:
-        return [] if files.node(workdir) is not None else [Rooted(TarEntry(workdir, FOLDER, 0o755))]
+        above(files, [workdir])
+        _folder(files, workdir)
+        return [] if workdir in files.nodes else [Rooted(TarEntry(workdir, FOLDER, 0o755))]
     return [*_user_entries(files, account), *_workdir_entries(files, account, workdir, read)]
 
 
@@ -122,13 +125,20 @@ def _workdir_entries(
     _folder(files, workdir)
     entries = [Rooted(TarEntry(workdir, FOLDER, 0o755, account.uid, account.gid))]
     foreign = {path: files.nodes[path] for path in files.below(workdir)}
-    foreign = {path: node for path, node in foreign.items() if (node.uid, node.gid) != (account.uid, account.gid)}
+    # Pipes and devices stay as they are: a layer that has them is not taken everywhere.
+    foreign = {
+        path: node
+        for path, node in foreign.items()
+        if (node.uid, node.gid) != (account.uid, account.gid) and node.kind in _OWNED
+    }
     contents = read({path: node for path, node in foreign.items() if node.kind == "0"})
     for path, node in foreign.items():
         data = contents.get(path, b"")
-        kind = {"2": LINK, "5": FOLDER}.get(node.kind, FILE)
+        kind = _OWNED[node.kind]
         target = node.target if kind == LINK else ""
-        entries.append(Rooted(TarEntry(path, kind, node.mode, account.uid, account.gid, len(data), target), data))
+        # As chown(2) does: a program does not run as whom it is given to.
+        mode = node.mode & ~0o6000 if kind == FILE else node.mode
+        entries.append(Rooted(TarEntry(path, kind, mode, account.uid, account.gid, len(data), target), data))
     return entries
 
 

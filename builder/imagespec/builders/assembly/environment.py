@@ -26,7 +26,7 @@ from imagespec.builders.assembly.wheel_layers import (
     write_files,
 )
 from imagespec.builders.assembly.wheel_store import WheelStore
-from imagespec.builders.assembly.workers import Workers
+from imagespec.builders.assembly.workers import Workers, results
 from imagespec.oci import Platform
 from imagespec.plan import Account, BuildPlan, PythonEnvironment, PythonPackages
 from imagespec.tarball import TarEntry
@@ -117,16 +117,17 @@ def _wheels(
     options: BuildOptions,
 ) -> tuple[tuple[LockedWheel, ...], list[str], tuple[Pinned, ...]]:
     """Return the wheels to add, the paths of the installed versions that they replace, and what stays installed."""
-    wheels: dict[str, LockedWheel] = {}
     refresh = not options.use_cache
-    if creation is not None:
-        pip = resolver.pip(creation.pip, (creation.index, creation.extra_indexes), target, refresh=refresh)
-        wheels.update((wheel.name, wheel) for wheel in pip)
+    # Nothing is installed in an environment that is made here: pip and the packages do not wait for each other.
     installed = {} if creation is not None else _installed(files, scheme)
+    wanted: list[Callable[[], tuple[LockedWheel, ...]]] = []
+    if creation is not None:
+        indexes = creation.index, creation.extra_indexes
+        wanted.append(partial(resolver.pip, creation.pip, indexes, target, refresh=refresh))
     if packages is not None:
         versions = {name: version for name, (version, _) in installed.items()}
-        resolved = resolver.packages(packages, target, versions, refresh=refresh)
-        wheels.update((wheel.name, wheel) for wheel in resolved)
+        wanted.append(partial(resolver.packages, packages, target, versions, refresh=refresh))
+    wheels = {wheel.name: wheel for resolved in results(wanted) for wheel in resolved}
     added = {name: wheel for name, wheel in wheels.items() if installed.get(name, ("", ""))[0] != wheel.version}
     replaced = [info for name, (_, info) in installed.items() if name in added]
     kept = {name: version for name, (version, _) in installed.items() if name not in added}

@@ -4,9 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
-__all__ = ["Workers"]
+__all__ = ["Workers", "results"]
+
+_Result = TypeVar("_Result")
+
+
+def results(tasks: Sequence[Callable[[], _Result]]) -> list[_Result]:
+    """Run a few tasks at once and return what they return, in their order; raise what the first that failed raised."""
+    found: dict[int, _Result] = {}
+
+    def keep(number: int, task: Callable[[], _Result]) -> None:
+        found[number] = task()
+
+    with Workers(len(tasks)) as workers:
+        for number, task in enumerate(tasks):
+            workers.submit(partial(keep, number, task))
+        workers.wait()
+    return [found[number] for number in range(len(tasks))]
 
 
 class Workers:

@@ -182,3 +182,19 @@ def test_a_wheel_that_is_not_the_lock_s_is_refused_and_not_kept(store: Store, in
     wheels.close()
     assert wheels.missing((wheel,)) == (wheel,)
     assert list(store.list()) == []
+
+
+def test_no_other_interpreter_of_the_machine_is_run(
+    store: Store, index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran, folder = tmp_path / "ran", tmp_path / "bin"
+    folder.mkdir()
+    for name in ("python", "python3", "python3.11"):
+        program = folder / name
+        program.write_text(f"#!/bin/sh\necho {name} >> '{ran}'\nexit 1\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    assert resolved(store, step(index, "tool")) == {"tool": "1.0"}
+    assert not ran.exists()

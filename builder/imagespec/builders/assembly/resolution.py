@@ -24,9 +24,10 @@ __all__ = ["Fetching", "Resolver"]
 
 _TIME_LIMIT_S: Final = 600.0
 _FRESH_S: Final = 3600.0
-# No interpreter is run or fetched: the target's version is told, and looking for one on the network takes seconds.
-_QUIETLY: Final = ("--quiet", "--no-header", "--no-progress", "--no-python-downloads")
 """How long a lock stands for requirements that float; uv itself asks an index again after ten minutes."""
+
+# No interpreter is fetched: the target's version is told, and looking for one on the network takes seconds.
+_QUIETLY: Final = ("--quiet", "--no-header", "--no-progress", "--no-python-downloads")
 
 _FORMAT: Final = 1
 _PINNED: Final = re.compile(r"[A-Za-z0-9._-]+(\[[^]]*\])?\s*===?\s*[^*\s;,]+(\s*;.*|\s+--hash=.*)?")
@@ -126,7 +127,7 @@ class Resolver:
             if preferred:
                 output.write_text(_preferences(preferred), encoding="utf-8")
             command = [*self._uv("pip", "compile"), *source, *_target_words(target), *_index_words(step), *words]
-            command += ["--output-file", str(output)]
+            command += [*_host_words(), "--output-file", str(output)]
             pinned = bool(step.lines) and all(_PINNED.fullmatch(line) for line in step.lines)
             self._run([[*command, "--offline"], command] if pinned and not refresh else [command], work)
             return _toml(output.read_text(encoding="utf-8"))
@@ -201,6 +202,14 @@ def _project_words(step: PythonPackages) -> list[str]:
 def _target_words(target: Target) -> list[str]:
     words = ["--format", "pylock.toml", "--python-platform", target.triple, "--python-version", target.python]
     return [*words, "--only-binary", ":all:"]
+
+
+def _host_words() -> list[str]:
+    """Return the words that name an interpreter of this machine; what is resolved is the target's all the same.
+
+    Without them uv looks through all that are installed, and runs each that it does not know yet.
+    """
+    return ["--python", sys.executable] if sys.executable else []
 
 
 def _index_words(step: PythonPackages) -> list[str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import BinaryIO, Final
 
 from imagespec.builders.assembly.base import Image
+from imagespec.builders.assembly.last_push import LastPush
 from imagespec.builders.assembly.layers import Layer
 from imagespec.builders.assembly.store import Store, key_of
 from imagespec.builders.assembly.workers import Workers
+from imagespec.errors import RegistryError
 from imagespec.events import BytesMoved, Emit
 from imagespec.names import Reference, Repository
 from imagespec.oci import OCI_CONFIG, Descriptor, Manifest, Platform, digest_of
@@ -22,6 +25,8 @@ __all__ = ["PUSH", "Assembled", "Uploader", "manifest_of"]
 
 _THREADS: Final = 8
 PUSH: Final = "push"
+# What registries answer to a manifest whose blobs they lack.
+_REFUSED: Final = (400, 404, 422)
 _DOCKER_GZIP: Final = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _DOCKER_TAR: Final = "application/vnd.docker.image.rootfs.diff.tar"
 _OCI_TYPES: Final = {_DOCKER_GZIP: OCI_GZIP, _DOCKER_TAR: "application/vnd.oci.image.layer.v1.tar"}
@@ -81,10 +86,29 @@ class Uploader:
     def write(self, target: Reference, images: Sequence[Assembled]) -> Descriptor:
         """Write what is still missing, wait for all of it, and return what stands under ``target`` then."""
         manifests = [manifest_of(image) for image in images]
+        last = LastPush(self._store, self._registry, self._repository)
+        with self._lock:
+            unsent = {str(layer.descriptor.digest) for image in images for layer in image.layers} - self._sent
+        there = last.layers(unsent)
+        try:
+            written = self._write(target, images, manifests, there)
+        except RegistryError as error:
+            # A registry that lost blobs of a manifest that it still has: they are looked up one by one, and sent.
+            if not there or error.status not in _REFUSED:
+                raise
+            last.forget()
+            written = self._write(target, images, manifests, frozenset())
+        last.keep(manifests)
+        return written
+
+    def _write(
+        self, target: Reference, images: Sequence[Assembled], manifests: Sequence[Manifest], there: AbstractSet[str]
+    ) -> Descriptor:
         for image, manifest in zip(images, manifests, strict=True):
             self.send_base(image.base)
             for layer in image.layers:
-                self.send_layer(layer)
+                if str(layer.descriptor.digest) not in there:
+                    self.send_layer(layer)
             self._send(manifest.config, _bound(self._blob, manifest.config, _bytes_of(image.config)))
         self._workers.wait()
         if len(images) == 1:

@@ -37,6 +37,7 @@ from imagespec.values import dataclass
 __all__ = ["Ending", "Locks", "NoLocks", "ensure_all", "look_up_all"]
 
 _WORTH_TELLING_S = 0.1
+_SIGNAL_DELAY_S = 0.2
 
 
 class Locks(Protocol):
@@ -108,7 +109,7 @@ def ensure_all(
         run.build(jobs)
     except KeyboardInterrupt:
         run.cancellation.cancel()
-        run.drain()
+        run.wait()
     except BaseException:
         run.cancellation.cancel()
         raise
@@ -126,7 +127,7 @@ def look_up_all(requests: Iterable[BuildRequest]) -> Iterator[LookUp]:
 
 
 class _Run:
-    """One call of ``ensure_all``. All its state is changed by the caller's thread; threads only build."""
+    """One call of ``ensure_all``. One thread at a time changes its state; others only build."""
 
     def __init__(
         self, graph: Graph, files: Files, emit: Emit, clock: Clock, locks: Locks, cancellation: Cancellation
@@ -146,6 +147,9 @@ class _Run:
         self._kept: dict[str, Reference | None] = {}
         self._environments: dict[Reference, str] = {}
         self._done: queue.SimpleQueue[tuple[Node, list[Ending] | BaseException]] = queue.SimpleQueue()
+        self._has_begun = False
+        self._has_ended = threading.Event()
+        self._bug: BaseException | None = None
 
     def ending_of(self, request: BuildRequest) -> Ending:
         """Return what became of the request's name."""
@@ -223,6 +227,32 @@ class _Run:
 
     def build(self, jobs: int) -> None:
         """Build and tag what is missing, ``jobs`` at a time."""
+        # Ctrl-C strikes between any two instructions of the main thread: a build noted as running but not begun, or
+        # done but not noted, would be waited for in vain. So what keeps count has a thread of its own.
+        threading.Thread(target=self._keep_count, args=(jobs,), daemon=True).start()
+        # With a time limit: signals were seen that did not wake a main thread that waited without one.
+        while not self._has_ended.wait(_SIGNAL_DELAY_S):
+            pass
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until what is under way has stopped."""
+        # A thread that had not begun when the run was cancelled finds that, and begins nothing.
+        if self._has_begun:
+            self._has_ended.wait()
+        if self._bug is not None:
+            raise self._bug
+
+    def _keep_count(self, jobs: int) -> None:
+        self._has_begun = True
+        try:
+            self._build_all(jobs)
+        except BaseException as error:  # a bug of ours must reach the caller, not end a thread in silence
+            self._bug = error
+        finally:
+            self._has_ended.set()
+
+    def _build_all(self, jobs: int) -> None:
         waiting = self._to_make()
         while waiting or self._running:
             for key, node in list(waiting.items()):
@@ -291,11 +321,6 @@ class _Run:
             raise made
         for ending in made:
             self._end(ending)
-
-    def drain(self) -> None:
-        """Wait until what is under way has stopped."""
-        while self._running:
-            self._take()
 
     def stop_the_rest(self) -> None:
         """End what was not begun."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -22,7 +23,8 @@ __all__ = ["imagespec"]
 pytestmark = pytest.mark.integration
 
 PATIENCE_S = 90.0
-SLEEPER = "commands: ['echo the step has begun; sleep 300']\n"
+# Of its own for each run: an engine that has been through the step once answers from its cache.
+SLEEPER = f"commands: ['echo the step has begun; sleep 300; : {secrets.token_hex(4)}']\n"
 
 
 def spec(folder: Path, text: str) -> Path:
@@ -34,7 +36,7 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.1)
+        time.sleep(0.01)
 
 
 def clients(registry: str) -> list[str]:
@@ -54,9 +56,15 @@ def assert_nothing_is_left(imagespec: Command, folder: Path) -> None:
     imagespec("exists", "image.yaml", "--registry", imagespec.registry, cwd=folder, expect=1)
 
 
+def in_the_step(folder: Path) -> bool:
+    return "   the step has begun" in (folder / "log").read_text()
+
+
 @contextmanager
-def running(imagespec: Command, folder: Path, registry: str, **env: str) -> Iterator[subprocess.Popen[str]]:
-    """Yield a build that is in the middle of a step that never ends."""
+def running(
+    imagespec: Command, folder: Path, registry: str, until: Callable[[Path], bool] = in_the_step, **env: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Yield a build that is in the middle of a step that never ends, or that has got to another point."""
     command = [
         sys.executable,
         "-m",
@@ -73,7 +81,7 @@ def running(imagespec: Command, folder: Path, registry: str, **env: str) -> Iter
         command, cwd=folder, env={**imagespec.env, **env}, stdout=log, stderr=log, text=True, start_new_session=True
     )
     try:
-        wait_for(lambda: "   the step has begun" in (folder / "log").read_text(), "the step begins")
+        wait_for(lambda: until(folder), "the build gets there")
         yield process
     finally:
         log.close()
@@ -197,6 +205,27 @@ def test_a_build_that_is_interrupted(
     assert "Traceback" not in said
     assert "\nerror: stopped" in said or "\nerror: build: stopped" in said
     assert "\nhint: " in said
+    assert_nothing_is_left(imagespec, tmp_path)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.03, 0.05])
+def test_a_build_that_is_interrupted_while_its_client_starts(
+    imagespec: Command, tmp_path: Path, after_s: float
+) -> None:
+    """Before its plugin has called back, the client loses an interrupt, or dies of it and leaves the plugin behind."""
+
+    def client_starts(folder: Path) -> bool:
+        return any(Path(imagespec.env["IMAGESPEC_CACHE"], "work").glob("*/client.pid"))
+
+    spec(tmp_path, SLEEPER)
+    with running(imagespec, tmp_path, imagespec.registry, client_starts) as process:
+        time.sleep(after_s)
+        os.kill(process.pid, signal.SIGINT)
+        began = time.monotonic()
+        assert process.wait(PATIENCE_S) == 130
+        assert time.monotonic() - began < 10
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    assert clients(imagespec.registry) == []
     assert_nothing_is_left(imagespec, tmp_path)
 
 

@@ -221,7 +221,10 @@ def test_a_signal_stops_all_and_what_was_finished_stays(
     run = waiting(imagespec, tmp_path)
     sent = time.monotonic()
     os.kill(run.pid, number)
-    stdout, stderr = run.communicate(timeout=60)
+    try:
+        stdout, stderr = run.communicate(timeout=60)
+    finally:
+        run.kill()
     assert run.returncode == 130
     assert time.monotonic() - sent < 30
     assert "4 images: 1 built, 3 stopped" in stderr

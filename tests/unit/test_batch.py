@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -57,7 +61,7 @@ class World:
 
     def ensure(self, *requests: BuildRequest, **options: Any) -> tuple[Ending, ...]:
         files = Workspace(cwd="/")
-        return ensure_all(requests, files, emit=self.events.append, clock=lambda: 0.0, **options)
+        return ensure_all(requests, files, **{"emit": self.events.append, "clock": lambda: 0.0, **options})
 
     @property
     def built(self) -> list[str]:
@@ -204,6 +208,29 @@ def test_ctrl_c_ends_what_runs_and_what_was_not_begun_as_stopped() -> None:
     endings = world.ensure(*requests, jobs=2, cancellation=cancellation)
     assert set(states(endings)) == {"stopped"}
     assert world.built == []
+
+
+@pytest.mark.parametrize("moment", range(2, 8))
+def test_ctrl_c_between_any_two_instructions_is_not_waited_for_in_vain(moment: int) -> None:
+    def too_late(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError
+
+    world, asked = World(), itertools.count(1)
+
+    def clock() -> float:
+        if next(asked) == moment:
+            os.kill(os.getpid(), signal.SIGINT)
+        return 0.0
+
+    requests = [world.request("x", env={"I": str(i)}) for i in range(3)]
+    previous = signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(20)
+    try:
+        endings = world.ensure(*requests, clock=clock)
+        assert all(ending.result or isinstance(ending.error, Cancelled) for ending in endings)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 def test_a_bug_in_a_builder_is_raised_not_swallowed() -> None:

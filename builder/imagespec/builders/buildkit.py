@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,7 +48,10 @@ __all__ = ["BuildKitBuilder"]
 # (exec keeps the id). "$0" is the work folder.
 _SHELL: Final = ("/bin/sh", "-c", 'echo $$ >"$0/client.pid" && exec "$@" <"$0/context.tar"')
 _DOCKERFILE: Final = "Dockerfile"
+_START_PATIENCE_S: Final = 1.0
 _STOP_PATIENCE_S: Final = 15.0
+# The client kills its plugin at the third interrupt.
+_INTERRUPTS: Final = (((signal.SIGINT,), 8.0), ((signal.SIGINT, signal.SIGINT), 4.0), ((signal.SIGKILL,), 3.0))
 _CONTAINERD_STORE: Final = "io.containerd.snapshotter.v1"
 _PLACE: Final = re.compile(r"^Dockerfile:(\d+)$", re.MULTILINE)
 _AGAIN_HINT: Final = "nothing was pushed; mend what the output above says and build again"
@@ -206,12 +210,12 @@ class BuildKitBuilder:
             config=self._config(work, options),
             context=docker_context(self._docker_config_dir, options.builder_instance),
         )
-        options.cancellation.on_cancel(lambda: _interrupt(process_id))
+        is_up = threading.Event()
+        stopping = threading.Thread(target=_stop, args=(process_id, is_up), daemon=True)
+        options.cancellation.on_cancel(stopping.start)
         try:
             for line in _lines(client, keywords):
-                if options.cancellation.cancelled:
-                    # It was asked for before there was a client to interrupt.
-                    raise Cancelled("build: stopped before anything was pushed")
+                is_up.set()
                 for event in decoder.feed(line):
                     emit(event)
         except DockerException as error:
@@ -220,7 +224,7 @@ class BuildKitBuilder:
             raise _failure(decoder, error.return_code) from error
         except BaseException:
             # The client would go on building and pushing after us.
-            _stop(process_id)
+            _stop(process_id, is_up)
             raise
         if options.cancellation.cancelled:
             raise Cancelled("build: stopped")
@@ -277,27 +281,38 @@ def _secret(identity: str, source: str) -> str:
     return f'id={identity},"src={path}"'
 
 
-def _interrupt(process_id: Path) -> None:
-    try:
-        os.kill(int(process_id.read_text()), signal.SIGINT)
-    except (OSError, ValueError):
+def _stop(process_id: Path, is_up: threading.Event) -> None:
+    """Interrupt the client until it is gone; ``is_up`` is set when it has said something."""
+    # Earlier an interrupt is lost, or ends the client without its plugin, which goes on (docker/cli, cmd/docker).
+    is_up.wait(_START_PATIENCE_S)
+    client = _started(process_id)
+    if client is None:
         return
+    for signals, patience_s in _INTERRUPTS:
+        for number in signals:
+            if not _is_running(client):
+                return
+            os.kill(client, number)
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline and _is_running(client):
+            time.sleep(0.05)
 
 
-def _stop(process_id: Path) -> None:
-    """Interrupt the client and wait until it is gone."""
+def _started(process_id: Path) -> int | None:
+    """Return the client's process id as soon as there is one; None if it never started, or all is over."""
     deadline = time.monotonic() + _STOP_PATIENCE_S
-    while not process_id.exists() and time.monotonic() < deadline - _STOP_PATIENCE_S + 1:
-        time.sleep(0.02)
-    _interrupt(process_id)
-    while time.monotonic() < deadline and _is_running(process_id):
-        time.sleep(0.05)
+    while time.monotonic() < deadline and process_id.parent.exists():
+        try:
+            return int(process_id.read_text())
+        except (OSError, ValueError):
+            time.sleep(0.02)
+    return None
 
 
-def _is_running(process_id: Path) -> bool:
+def _is_running(client: int) -> bool:
     try:
-        ended, _ = os.waitpid(int(process_id.read_text()), os.WNOHANG)
-    except (OSError, ValueError):
+        ended, _ = os.waitpid(client, os.WNOHANG)
+    except OSError:
         return False
     return ended == 0
 

@@ -47,20 +47,21 @@ class Workers:
         with self._changed:
             if kind is not None:
                 self._tasks.clear()
-            self._changed.wait_for(lambda: not self._running)
+            self._changed.wait_for(lambda: self._running <= 0)
 
     def submit(self, task: Callable[[], None]) -> None:
         """Run ``task`` as soon as a thread is free."""
         with self._changed:
             self._tasks.append(task)
             if self._running < self._count:
-                self._running += 1
+                # In this order: Ctrl-C between the two must not leave a thread to wait for that never began.
                 threading.Thread(target=self._work, daemon=True).start()
+                self._running += 1
 
     def wait(self) -> None:
         """Return when every task is done; raise what the first one that failed raised."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._running)
+            self._changed.wait_for(lambda: self._running <= 0)
             if self._error is not None:
                 raise self._error
 

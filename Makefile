@@ -32,6 +32,8 @@ demo: $(READY) ## the main job on real input: build, push, run, reuse, rebuild o
 	@$(PYTHON) testdata/demo/demo.py
 
 test: lint types ## lint, types and all tests, on a test-bed of their own
+	@# As an installation has it: the tests start hundreds of commands, also where Python is told to write no bytecode.
+	@$(BIN)/python -m compileall -q builder
 	@$(BIN)/python -m pytest
 
 campaigns: $(READY) ## the long forms of tests that make test runs short: thousands of trees, fifty killed builds

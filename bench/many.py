@@ -1,8 +1,9 @@
 """Sixty images in six chains, each based on the one before: all to be made, all there, one changed.
 
-Ours is the command as people run it, a cold process with the wheels at hand. Beside it: itself building one by one; one
-``docker buildx build --push`` after the other, as a script in CI would (uv with a warm cache mount); and, when all are
-there, flytekit's own tags and its ``exist()``. The script gets one chain only, since every image takes it the same
+Ours is the command as people run it, a cold process with the wheels at hand. Beside it: itself one by one, which is a
+command for each image, parents first, and one command with ``--jobs 1``; one ``docker buildx build --push`` after the
+other, as a script in CI would (uv with a warm cache mount); and, when all are there, flytekit's own tags and its
+``exist()``. The script gets one chain only, since every image takes it the same
 time; figures beside it are seconds for one image. (``buildx bake`` of all sixty at once overwhelmed the engine here.)
 """
 
@@ -57,7 +58,8 @@ def chain(number):
         yield spec
 
 
-images = [spec for number in range({chains}) for spec in chain(number)]
+for number in range({chains}):
+    globals().update((f"image_{{number}}_{{depth}}", spec) for depth, spec in enumerate(chain(number)))
 """
 _FLYTEKIT = """
 import os, sys
@@ -114,6 +116,20 @@ class _Bench:
         command = [sys.executable, "-m", "imagespec", "build", str(self._work / "images.py"), *options]
         return Runner(who="imagespec", command=command, environment=environment, before=lambda: prepare(environment))
 
+    def _commands(self) -> Runner:
+        """Return a script that builds one image after the other, each with a command of its own, parents first."""
+        environment = self._environment()
+        command = [sys.executable, "-m", "imagespec", "build"]
+        targets = [f"image_{number}_{depth}" for number in range(CHAINS) for depth in range(DEPTH)]
+        lines = [shlex.join([*command, f"{self._work / 'images.py'}:{target}"]) for target in targets]
+        script = "\n".join(["set -e", *lines])
+        return Runner(
+            who="imagespec, a command for each",
+            command=["sh", "-c", script],
+            environment=environment,
+            before=lambda: self._fresh(environment),
+        )
+
     def _fresh(self, environment: dict[str, str]) -> None:
         environment["BENCH_SALT"] = uuid.uuid4().hex
         self._forget()
@@ -126,13 +142,16 @@ class _Bench:
             shutil.rmtree(self._cache / "daemonless" / kind, ignore_errors=True)
 
     def one_by_one(self) -> list[dict[str, Any]]:
-        """Nothing is there but the wheels: several at a time, and one by one."""
+        """Nothing is there but the wheels: several at a time, one by one, and one at a time."""
         say(f"{COUNT} images, none there")
-        together, alone = in_turn(
-            [self._build(prepare=self._fresh), self._build("--jobs", "1", prepare=self._fresh)], 1 if self._quick else 2
-        )
+        runners = [self._build(prepare=self._fresh), self._commands(), self._build("--jobs", "1", prepare=self._fresh)]
+        together, alone, single = in_turn(runners, 1 if self._quick else 2)
         counted = self._counted(self._fresh)
-        return [row(PART, f"{NAME}, none there", together, alone, "imagespec --jobs 1", goal=COLD_GOAL, **counted)]
+        name = f"{NAME}, none there"
+        return [
+            row(PART, name, together, alone, "imagespec, a command for each", goal=COLD_GOAL, **counted),
+            row(PART, f"{name}, one process", together, single, "imagespec --jobs 1"),
+        ]
 
     def one_changed(self) -> list[dict[str, Any]]:
         """One image at the end of a chain is new; the others are there."""

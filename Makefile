@@ -54,8 +54,8 @@ fmt: $(READY) ## format the code, and mend what ruff can
 golden: $(READY) ## write testdata/golden anew, after a deliberate change
 	@$(BIN)/python -m tests.golden.rewrite
 
-bench: $(READY) ## side-by-side benchmarks, and their page: make bench [ONLY=part] [OUT=file.json] [QUICK=1]
-	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(OUT),--out $(OUT)) $(if $(QUICK),--quick)
+bench: $(READY) ## side-by-side benchmarks, and their page: make bench [ONLY=part] [STEP=step] [OUT=file.json] [QUICK=1]
+	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(STEP),--step $(STEP)) $(if $(OUT),--out $(OUT)) $(if $(QUICK),--quick)
 
 bench-compare: ## name the rows whose ratio fell by more than the spread: make bench-compare A=old.json B=new.json
 	@bench/compare $(A) $(B)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.page import page
-from bench.rows import failure, patience_s, say
+from bench.rows import failure, only_step, patience_s, say, steps_seen
 from bench.table import markdown
 
 HERE = Path(__file__).resolve().parent
@@ -40,12 +40,15 @@ def main() -> int:
     """Write what was measured, and print it as a table; return 1 when something could not be measured."""
     parser = argparse.ArgumentParser(prog="bench", description="Side-by-side benchmarks of imagespec and its peers.")
     parser.add_argument("--only", choices=PARTS, action="append", help="one part; may be given more than once")
+    parser.add_argument("--step", default="", help="one step of a part, as the rows' commands name it")
     parser.add_argument("--out", type=Path, help="where the JSON goes (default: bench/results/<date>.json)")
     parser.add_argument("--page", type=Path, default=HERE / "report.html", help="where the page goes")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer runs; under five minutes in all")
     options = parser.parse_args()
     if options.quick:
         patience_s.set(_QUICK_PATIENCE_S)
+    only_step.set(options.step)
+    steps_seen.set([])
     out = options.out or HERE / "results" / f"{time.strftime('%Y-%m-%d')}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {
@@ -71,6 +74,9 @@ def main() -> int:
         return 130
     finally:
         _write(out, options.page, report)
+    if options.step and options.step not in steps_seen.get():
+        say(f"--step: there is no {options.step!r}, but {', '.join(steps_seen.get())}")
+        return 2
     print(markdown(report))
     say(f"wrote {out} and {options.page}")
     return 1 if report["failures"] else 0

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,10 +32,12 @@ __all__ = [
     "failure",
     "in_turn",
     "limit",
+    "only_step",
     "patience_s",
     "peer_python",
     "row",
     "say",
+    "steps_seen",
     "test_bed",
 ]
 
@@ -42,7 +47,12 @@ _PLACES = 6
 
 #: How many seconds rounds of the same commands may go on: on a busy machine there are fewer of them.
 patience_s = ContextVar("patience_s", default=40.0)
+#: The one step to measure, by its function's name; "" for all. ``steps_seen`` is told of every step there was.
+only_step = ContextVar("only_step", default="")
+steps_seen: ContextVar[list[str]] = ContextVar("steps_seen")
 _TOLD = 300
+#: A command that takes longer than this hangs: the slowest, with empty caches, take half a minute.
+_HANGS_S = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,19 +83,25 @@ class Runner:
     environment: Mapping[str, str] = field(default_factory=dict)
     before: Callable[[], None] = lambda: None
     statuses: Sequence[int] = (0,)
+    hangs_s: float = _HANGS_S
 
     def run(self) -> Run:
-        """Return the figures of one run; raise RuntimeError with its output when it fails."""
+        """Return the figures of one run; raise RuntimeError with its output when it fails, TimeoutError if it hangs."""
         self.before()
         environment = {**_plain_environment(), **self.environment}
         with tempfile.TemporaryFile() as out:
             start = time.perf_counter()
-            process = subprocess.Popen(self.command, stdout=out, stderr=subprocess.STDOUT, env=environment)
-            _, status, usage = os.wait4(process.pid, 0)
+            process = subprocess.Popen(
+                self.command, stdout=out, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            )
+            with _ended_after(process.pid, self.hangs_s) as ended:
+                _, status, usage = os.wait4(process.pid, 0)
             wall_s = time.perf_counter() - start
             process.returncode = os.waitstatus_to_exitcode(status)
             out.seek(0)
             text = out.read().decode("utf-8", "replace")
+        if ended:
+            raise TimeoutError(f"{self.who}: ended after {self.hangs_s:.0f} s: {text[-2000:]}")
         if process.returncode not in self.statuses:
             raise RuntimeError(f"{self.who}: exit status {process.returncode}: {text[-2000:]}")
         unit = 1 if sys.platform == "darwin" else 1024
@@ -112,12 +128,34 @@ class Runner:
             try:
                 run = replace(self, command=command, before=before).run()
                 seconds: dict[str, float] = json.loads(Path(out.name).read_text())
-            except (RuntimeError, ValueError) as error:
+            except (RuntimeError, TimeoutError, ValueError) as error:
                 say(f"{self.who}: without a profile: {error}")
                 return ()
         seconds["start and end of the process"] = max(0.0, run.wall_s - sum(seconds.values()))
         ordered = sorted(seconds.items(), key=lambda item: -item[1])
         return tuple((where, round(taken / run.wall_s, 3)) for where, taken in ordered[:_PLACES])
+
+
+@contextmanager
+def _ended_after(process_id: int, seconds: float) -> Iterator[list[int]]:
+    """End the process, and what it started, when it takes too long, or when we are interrupted; then say so."""
+    ended: list[int] = []
+
+    def end() -> None:
+        ended.append(process_id)
+        with suppress(ProcessLookupError):
+            os.killpg(process_id, signal.SIGKILL)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield ended
+    except BaseException:
+        end()
+        raise
+    finally:
+        timer.cancel()
 
 
 def in_turn(runners: Sequence[Runner], times: int, clock: Callable[[], float] = time.monotonic) -> list[list[Run]]:
@@ -148,14 +186,22 @@ def _run(runner: Runner) -> Run:
 
 
 def attempts(part: str, steps: Iterable[Callable[[], Iterable[dict[str, Any]]]]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of each step; of one that fails, a record with its ``error`` instead, and go on."""
+    """Yield the rows of each step; of one that fails, a record with its ``error`` instead, and go on.
+
+    Where ``only_step`` is set, that one alone is done. Each row has the command that repeats it.
+    """
     for step in steps:
+        name = getattr(step, "__name__", "") or str(step)
+        steps_seen.get([]).append(name)
+        if only_step.get() not in ("", name):
+            continue
+        command = f"make bench ONLY={part} STEP={name}"
         try:
-            yield from step()
+            for found in step():
+                yield {**found, "command": command}
         except Exception as error:
-            name = getattr(step, "__name__", "") or str(step)
             say(f"{part}, {name}: {error}")
-            yield failure(part, name, error)
+            yield {**failure(part, name, error), "command": command}
 
 
 def failure(part: str, name: str, error: Exception) -> dict[str, Any]:
@@ -198,7 +244,6 @@ def row(
         "ratio_spread": [round(min(pairs), 2), round(max(pairs), 2)],
         "goal": goal,
         "met": met,
-        "command": f"make bench ONLY={part}",
         **(_cpu_ratio(ours, peer, at_most) if what == "wall" else {}),
         **({"at_most": True} if at_most else {}),
         **_profile(ours),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 
 from bench import fit, profiled
 from bench.__main__ import measured
-from bench.rows import Run, Runner, attempts, failure, in_turn, limit, patience_s, row
+from bench.rows import Run, Runner, attempts, failure, in_turn, limit, only_step, patience_s, row, steps_seen
 
 
 def runs(*seconds: float, peak: int = 1000, **printed: float) -> list[Run]:
@@ -24,7 +26,6 @@ def test_a_ratio_is_the_median_of_pairs_and_not_a_pair_of_medians() -> None:
     assert made["ours"]["median_s"] == 2
     assert made["peer"]["who"] == "peer"
     assert made["ours"]["peak_bytes"] == 1002
-    assert made["command"] == "make bench ONLY=p"
 
 
 def test_runs_of_which_one_side_has_more_stand_beside_the_median_of_the_other() -> None:
@@ -126,7 +127,49 @@ def test_a_step_that_fails_loses_no_other_rows() -> None:
         return [{"name": "second"}]
 
     found = list(attempts("p", [good, other]))
-    assert found == [{"name": "first"}, {"part": "p", "name": "good", "error": "OSError: gone"}, {"name": "second"}]
+    good_command, other_command = ({"command": f"make bench ONLY=p STEP={name}"} for name in ("good", "other"))
+    assert found == [
+        {"name": "first", **good_command},
+        {"part": "p", "name": "good", "error": "OSError: gone", **good_command},
+        {"name": "second", **other_command},
+    ]
+
+
+def test_one_step_alone_is_done_and_all_are_told_of() -> None:
+    def one() -> list[dict[str, Any]]:
+        return [{"name": "first"}]
+
+    def other() -> list[dict[str, Any]]:
+        raise AssertionError("not asked for")
+
+    def chosen() -> list[str]:
+        only_step.set("one")
+        steps_seen.set(seen := [])
+        assert [row["name"] for row in attempts("p", [one, other])] == ["first"]
+        return seen
+
+    assert copy_context().run(chosen) == ["one", "other"]
+
+
+def test_a_command_that_hangs_is_ended_with_all_that_it_started_and_not_tried_again(tmp_path: Path) -> None:
+    script = f"echo begun >>{tmp_path}/count; sleep 300 & echo $! >{tmp_path}/child; wait"
+    hanging = Runner(who="slow", command=["sh", "-c", script], hangs_s=0.5)
+    with pytest.raises(TimeoutError, match=r"slow: ended after 0 s"):
+        in_turn([hanging], 1)
+    assert (tmp_path / "count").read_text() == "begun\n"
+    child = int((tmp_path / "child").read_text())
+    deadline = time.monotonic() + 10
+    while _is_there(child) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _is_there(child)
+
+
+def _is_there(process_id: int) -> bool:
+    try:
+        state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def test_a_part_that_cannot_start_loses_no_other_part() -> None:

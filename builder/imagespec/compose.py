@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 from imagespec import builder_options, fields
 from imagespec.builders import Builder, BuildOptions, Cancellation, SecretFile
+from imagespec.builders.assembly.store import Store
 from imagespec.builders.auto import AutoBuilder
 from imagespec.builders.buildkit import BuildKitBuilder
 from imagespec.builders.daemonless import DaemonlessBuilder
@@ -176,6 +177,11 @@ class Composition(Clients):
         return TargetLocks(self.settings.cache_dir / "locks")
 
     @cached_property
+    def store(self) -> Store:
+        """What the daemonless builder keeps on this machine."""
+        return Store(self.settings.cache_dir / "daemonless")
+
+    @cached_property
     def ledger(self) -> Ledger:
         """What was built on this machine, and from what."""
         return Ledger(self.settings.cache_dir / "ledger")
@@ -287,6 +293,7 @@ class Composition(Clients):
             interpreters=self.settings.interpreters,
             docker_host=self.settings.docker_host,
             limit_bytes=self.settings.cache_limit_bytes,
+            store=self.store,
         )
 
     def _options(self, declaration: Declaration, identity: Identity, *, is_forced: bool) -> BuildOptions:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imagespec.builders.assembly.base import Image
-from imagespec.builders.assembly.file_system import FileSystem, read_file_system
+from imagespec.builders.assembly.file_system import FileSystem, FileSystems
 from imagespec.builders.assembly.store import Store
 from imagespec.names import Reference, Repository
 from imagespec.oci import (
@@ -110,6 +110,6 @@ def index_of(registry: Registry, reference: Reference, images: Mapping[str, Imag
 def files_of(tmp_path: Path, *layers: list[Content]) -> FileSystem:
     store = Store(tmp_path / "store")
     try:
-        return read_file_system(image(FakeRegistry(), *layers), store, lambda layer: None)
+        return FileSystems(store).read(image(FakeRegistry(), *layers), lambda layer: None)
     finally:
         store.close()

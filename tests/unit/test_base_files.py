@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imagespec.builders.assembly.file_system import read_file_system
+from imagespec.builders.assembly.file_system import FileSystems
 from imagespec.builders.assembly.store import Store
 from imagespec.errors import IntegrityError
 from imagespec.oci import (
@@ -48,18 +48,36 @@ class TestFileSystem:
         store, registry = Store(tmp_path), FakeRegistry()
         base = image(registry, DEBIAN)
         read: list[Descriptor] = []
-        read_file_system(base, store, read.append)
-        read_file_system(base, store, read.append)
+        FileSystems(store).read(base, read.append)
+        FileSystems(store).read(base, read.append)
         store.close()
         assert len(read) == 1
+
+    def test_an_image_on_a_known_one_is_what_it_is_when_read_alone(self, tmp_path: Path) -> None:
+        """Removing, emptying and replacing over what is remembered changes neither of the two."""
+        store, registry = Store(tmp_path), FakeRegistry()
+        below = [[folder("a"), file("a/x"), file("a/y"), folder("b"), file("b/x")], [file("etc/passwd", b"one")]]
+        above = [[file("a/.wh.x"), file("b/.wh..wh..opq"), file("b/z")], [file("etc/passwd", b"two"), link("l", "a")]]
+        systems, nothing = FileSystems(store), lambda layer: None
+        parent = systems.read(image(registry, *below), nothing)
+        before = dict(parent.nodes), dict(parent.texts)
+        child = image(registry, *below, *above)
+        grown, alone = systems.read(child, nothing), FileSystems(store).read(child, nothing)
+        store.close()
+        assert (grown.nodes, grown.texts, grown.contents) == (alone.nodes, alone.texts, alone.contents)
+        assert list(grown.nodes) == list(alone.nodes)
+        assert set(grown.nodes) == {"a", "a/y", "b", "b/z", "etc/passwd", "l"}
+        assert grown.nodes["b/z"].layer == 2
+        assert (parent.nodes, parent.texts) == before
+        assert systems.read(child, nothing) is grown
 
     def test_a_layer_that_is_not_its_digest_s_content_is_refused(self, tmp_path: Path) -> None:
         store, registry = Store(tmp_path), FakeRegistry()
         base = image(registry, DEBIAN)
         registry.corrupt(REPOSITORY, base.layers[0].digest, gzip.compress(tar_bytes([file("etc/passwd", b"evil")])))
         with pytest.raises(IntegrityError):
-            read_file_system(base, store, lambda layer: None)
+            FileSystems(store).read(base, lambda layer: None)
         registry.corrupt(REPOSITORY, base.layers[0].digest, gzip.compress(tar_bytes(DEBIAN))[:-40])
         with pytest.raises(IntegrityError):
-            read_file_system(base, store, lambda layer: None)
+            FileSystems(store).read(base, lambda layer: None)
         store.close()

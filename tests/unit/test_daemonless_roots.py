@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from imagespec.builders.assembly.file_system import read_file_system, read_files
+from imagespec.builders.assembly.file_system import FileSystems, read_files
 from imagespec.builders.assembly.image_config import CREATED, image_config
 from imagespec.builders.assembly.interpreters import find_interpreter
 from imagespec.builders.assembly.roots import account_entries, environment_entries, with_parents
@@ -104,7 +104,7 @@ class TestRoots:
         registry = FakeRegistry()
         linked = (TarEntry("root/linked", b"1", target="root/replaced"), b"")
         base = image(registry, below, [file("root/replaced", large), linked])
-        files = read_file_system(base, Store(tmp_path / "store"), lambda layer: None)
+        files = FileSystems(Store(tmp_path / "store")).read(base, lambda layer: None)
         entries = account_entries(files, config(), lambda wanted: read_files(base, files, wanted))
         found = {one.entry.path: one for one in entries}
         regular = {path: one.data for path, one in found.items() if one.entry.kind == FILE}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -97,6 +98,37 @@ def test_a_bug_reaches_the_caller() -> None:
 
     with pytest.raises(KeyError):
         list(resolve_many(Broken(), _references("a.io", 3)))
+
+
+def test_asking_begins_while_references_are_worked_out() -> None:
+    slow = Slow()
+
+    def references() -> Iterator[Reference]:
+        first, *others = _references("a.io", 9)
+        yield first
+        deadline = time.monotonic() + 10
+        while not slow.calls and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert slow.calls == [first]
+        yield from others
+
+    assert len(list(resolve_many(slow, references()))) == 9
+
+
+def test_what_goes_wrong_between_two_references_is_raised_and_leaves_no_thread() -> None:
+    slow, before = Slow(), threading.active_count()
+
+    def references() -> Iterator[Reference]:
+        yield from _references("a.io", 300)
+        raise KeyError("theirs")
+
+    with pytest.raises(KeyError, match="theirs"):
+        list(resolve_many(slow, references()))
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert threading.active_count() <= before
+    assert len(slow.calls) < 300
 
 
 def test_nothing_asked_nothing_answered() -> None:

@@ -67,6 +67,7 @@ class DaemonlessBuilder:
         interpreters: Sequence[str] = (),
         docker_host: str = "",
         limit_bytes: int | None = None,
+        store: Store | None = None,
     ) -> None:
         """``registry`` is where images go; ``bases`` where base images come from, the same when None.
 
@@ -74,9 +75,10 @@ class DaemonlessBuilder:
         that may compile bytecode, as ``find_compiler`` takes them, beside this one and those that uv finds.
         ``docker_host`` is the engine that images are loaded into where the options say so, "" the usual one. What the
         store keeps beyond ``limit_bytes`` (20 GB when None) is removed once a day, what was not used for longest first.
+        ``store`` is one that several builders share; None makes one in ``cache_dir``.
         """
         self._cache_dir = cache_dir
-        self._store = Store(cache_dir / "daemonless")
+        self._store = store or Store(cache_dir / "daemonless")
         self._registry = registry
         self._read_from = bases or registry
         self._locate = locate
@@ -130,6 +132,7 @@ class DaemonlessBuilder:
                 ca_bundle=self._ca_bundle,
                 proxies=self._proxies,
                 interpreters=self._interpreters,
+                store=self._store,
             )
             built = inner.build(plan, files, target, options=replace(options, load=False), emit=emit)
             with step(emit, f"load {target}", f"load {target} into the engine"):

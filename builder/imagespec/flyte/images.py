@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -144,7 +145,7 @@ class Images:
         with self._lock:
             image = self.image_of(spec)
             if image.is_unknown:
-                self._look_up(one for one in (image, *self._loaded(spec)) if one.is_unknown)
+                self._look_up(one for one in chain((image,), self._loaded(spec)) if one.is_unknown)
                 self._answered_at = self._clock()
             return image
 
@@ -161,34 +162,46 @@ class Images:
                 raise image.error
             return image
 
-    def _loaded(self, spec: Any) -> list[Image]:
-        """Return the images of everything that is loaded; what is wrong with one is said when it is asked for."""
-        images = []
+    def _loaded(self, spec: Any) -> Iterator[Image]:
+        """Yield the images of everything that is loaded; what is wrong with one is said when it is asked for."""
         for other in serialized_specs(current_settings(spec)):
             if foreign_bases(other):
                 continue  # flytekit has the other builder make its base before it asks for this one
             try:
-                images.append(self.image_of(other))
+                yield self.image_of(other)
             except ImageSpecError:
                 continue
-        return images
 
     def _look_up(self, images: Iterable[Image]) -> None:
-        by_resolver: dict[int, tuple[Resolver, dict[Reference, list[Image]]]] = {}
-        asked = list(images)
-        for image in asked:
-            resolver = self._where(image)
-            _, wanted = by_resolver.setdefault(id(resolver), (resolver, {}))
-            wanted.setdefault(image.identity.reference, []).append(image)
-        for resolver, wanted in by_resolver.values():
-            for answer in resolve_many(resolver, wanted):
-                for image in wanted[answer.reference]:
-                    image.error = answer.error
-                    image.is_there = None if answer.error else answer.descriptor is not None
-                if answer.descriptor is not None:
-                    self._there.add(answer.reference)
+        """Ask for the images while they are identified; for those of another resolver when the first has answered."""
+        asked: list[Image] = []
+        left = iter(images)
+        while (first := next(left, None)) is not None:
+            others: list[Image] = []
+            asked += self._ask(self._where(first), chain((first,), left), others)
+            left = iter(others)
         if self.settings.reuses_flyte_tags:
             self._look_up_stand_ins(asked)
+
+    def _ask(self, resolver: Resolver, images: Iterable[Image], others: list[Image]) -> list[Image]:
+        """Return the images that this resolver has answered for; those that another one knows go to ``others``."""
+        wanted: dict[Reference, list[Image]] = {}
+
+        def references() -> Iterator[Reference]:
+            for image in images:
+                if self._where(image) is resolver:
+                    wanted.setdefault(image.identity.reference, []).append(image)
+                    yield image.identity.reference
+                else:
+                    others.append(image)
+
+        for answer in resolve_many(resolver, references()):
+            for image in wanted[answer.reference]:
+                image.error = answer.error
+                image.is_there = None if answer.error else answer.descriptor is not None
+            if answer.descriptor is not None:
+                self._there.add(answer.reference)
+        return [image for same in wanted.values() for image in same]
 
     def _look_up_stand_ins(self, images: Iterable[Image]) -> None:
         absent: dict[Reference, list[Image]] = {}

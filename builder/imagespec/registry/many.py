@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import deque
+import time
 from collections.abc import Iterable, Iterator
 
 from imagespec.errors import ImageSpecError, RegistryUnreachable
@@ -37,11 +37,18 @@ class LookUp:
 class _Host:
     """The references of one registry that are still to be looked up, and what is known of it."""
 
-    def __init__(self, references: Iterable[Reference]) -> None:
-        self.waiting = deque(references)
+    def __init__(self) -> None:
+        self.waiting: queue.SimpleQueue[Reference | None] = queue.SimpleQueue()
+        self.given = 0
         self.down: RegistryUnreachable | None = None
         self.answered = False
         self.workers = 0
+        self.is_over = False
+
+    def end(self) -> None:
+        """Let every worker end once nothing is waiting, or at once when all is over."""
+        for _ in range(self.workers):
+            self.waiting.put(None)
 
 
 def resolve_many(
@@ -53,37 +60,44 @@ def resolve_many(
 ) -> Iterator[LookUp]:
     """Yield one LookUp for each distinct reference, in the order of the answers.
 
+    Asking begins with the first reference, while ``references`` goes on to work out others; what it raises is raised.
     At most ``concurrency`` look-ups of one registry run at once, each registry with its own, so that a dead one holds
     up nobody else; once it is known to be dead, the rest of its references are answered with the same error. Closing
     the iterator (or Ctrl-C) starts no further look-up.
     """
-    by_host: dict[str, list[Reference]] = {}
-    for reference in dict.fromkeys(references):
-        by_host.setdefault(reference.repository.registry, []).append(reference)
     answers: queue.SimpleQueue[LookUp | BaseException] = queue.SimpleQueue()
-    hosts = [_Host(listed) for listed in by_host.values()]
-    total = sum(len(host.waiting) for host in hosts)
+    hosts: dict[str, _Host] = {}
+    seen: set[Reference] = set()
+    begun = 0.0
 
     def start(host: _Host, workers: int) -> None:
-        for _ in range(min(workers - host.workers, len(host.waiting))):
+        for _ in range(workers - host.workers):
             host.workers += 1
             threading.Thread(target=_work, args=(registry, host, platforms, answers), daemon=True).start()
 
-    for host in hosts:
-        start(host, min(concurrency, _FEW, -(-len(host.waiting) // _EACH)))
     try:
-        for number in range(total):
-            answer = _next(answers, _NEAR_S if number == 0 else None)
-            if number == 0:
-                for host in hosts:
-                    start(host, 0 if host.answered else concurrency)
-            answer = answers.get() if answer is None else answer
+        for reference in references:
+            if reference in seen:
+                continue
+            begun = begun or time.monotonic()
+            seen.add(reference)
+            host = hosts.setdefault(reference.repository.registry, _Host())
+            host.given += 1
+            host.waiting.put(reference)
+            start(host, min(concurrency, _FEW, -(-host.given // _EACH)))
+        first = _next(answers, max(0.0, begun + _NEAR_S - time.monotonic())) if seen else None
+        for host in hosts.values():
+            start(host, 0 if host.answered else min(concurrency, host.workers + host.waiting.qsize()))
+            host.end()
+        for number in range(len(seen)):
+            answer = first if number == 0 and first is not None else answers.get()
             if isinstance(answer, BaseException):
                 raise answer
             yield answer
     finally:
-        for host in hosts:
-            host.waiting.clear()
+        for host in hosts.values():
+            host.is_over = True
+            host.end()
 
 
 def _next(answers: queue.SimpleQueue[LookUp | BaseException], timeout_s: float | None) -> LookUp | BaseException | None:
@@ -101,9 +115,8 @@ def _work(
     answers: queue.SimpleQueue[LookUp | BaseException],
 ) -> None:
     while True:
-        try:
-            reference = host.waiting.popleft()
-        except IndexError:
+        reference = host.waiting.get()
+        if reference is None or host.is_over:
             return
         try:
             answer = _look_up(registry, host, reference, platforms)

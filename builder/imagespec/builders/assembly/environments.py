@@ -13,7 +13,7 @@ from imagespec.builders import BuildOptions
 from imagespec.builders.assembly.base import Image
 from imagespec.builders.assembly.bytecode import BytecodeStore, Compiler, find_compiler
 from imagespec.builders.assembly.environment import Environment, EnvironmentMaker, look
-from imagespec.builders.assembly.file_system import read_file_system
+from imagespec.builders.assembly.file_system import FileSystems
 from imagespec.builders.assembly.layers import Layer, LayerStore
 from imagespec.builders.assembly.resolution import Fetching, Resolver
 from imagespec.builders.assembly.roots import above
@@ -65,7 +65,7 @@ class Environments:
         for platform, base in bases.items():
             go_on(self._options)
             with step(emit, f"base {platform}", f"look into the base for {platform}"):
-                files = read_file_system(base, self._store, _unseen)
+                files = self._store.once(FileSystems).read(base, _unseen)
             with step(emit, f"resolve {platform}", f"resolve packages for {platform}"):
                 found[platform] = look(plan, platform, base, files, self._resolver, self._options)
         return found
@@ -106,7 +106,7 @@ class Environments:
 
 def folders_above(base: Image, store: Store, path: str) -> tuple[TarEntry, ...]:
     """Return the folders above a path of the image as the base has them (``roots.above``)."""
-    return above(read_file_system(base, store, _unseen), [path])
+    return above(store.once(FileSystems).read(base, _unseen), [path])
 
 
 def _unseen(layer: Descriptor) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import posixpath
 import re
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
@@ -15,18 +17,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 from imagespec.builders.assembly.base import Image
 from imagespec.builders.assembly.store import Store
 from imagespec.errors import IntegrityError, Unsupported
+from imagespec.names import Digest
 from imagespec.oci import Descriptor
 from imagespec.tarball import FILE
 
 if TYPE_CHECKING:
     import tarfile
 
-__all__ = ["FileSystem", "Node", "read_file_system", "read_files"]
+__all__ = ["FileSystem", "FileSystems", "Node", "read_files"]
 
 _WHITEOUT: Final = ".wh."
 _OPAQUE: Final = ".wh..wh..opq"
 _FORMAT: Final = 3
 _MAX_LINKS: Final = 40
+_REMEMBERED: Final = 8
 _KEPT_TEXTS: Final = re.compile(r"etc/passwd|etc/group|(.*/)?pyvenv\.cfg")
 # What the default workdir holds is re-written for its new owner: kept, so that layers are read once.
 _KEPT_CONTENTS: Final = re.compile(r"root/.+")
@@ -56,14 +60,15 @@ class Node(NamedTuple):
 class FileSystem:
     """The paths of an image, relative to its root; ``texts`` has what was kept of contents, by path."""
 
-    def __init__(self, layers: Iterable[dict[str, Any]]) -> None:
-        self.nodes: dict[str, Node] = {}
-        self.texts: dict[str, str] = {}
-        self.contents: dict[str, str] = {}
+    def __init__(self, layers: Iterable[dict[str, Any]] = (), below: FileSystem | None = None, count: int = 0) -> None:
+        """``layers`` come over those of ``below``, of which there are ``count``."""
+        self.nodes: dict[str, Node] = dict(below.nodes) if below else {}
+        self.texts: dict[str, str] = dict(below.texts) if below else {}
+        self.contents: dict[str, str] = dict(below.contents) if below else {}
         """Contents of small files, in base64, by path."""
-        self.libc = ""
+        self.libc: str = below.libc if below else ""
         """``glibc 2.36`` or ``musl 1.2.4``; "" when there is none."""
-        for index, layer in enumerate(layers):
+        for index, layer in enumerate(layers, count):
             self._apply(index, layer)
 
     def _apply(self, index: int, layer: dict[str, Any]) -> None:
@@ -122,12 +127,47 @@ class FileSystem:
         return sorted(path for path in self.nodes if path.startswith(prefix))
 
 
-def read_file_system(image: Image, store: Store, seen: Callable[[Descriptor], None]) -> FileSystem:
-    """Return the image's file system; ``seen`` is told of each layer that has to be read for it.
+class FileSystems:
+    """Reads the file systems of images, and remembers the last few: images of one run are based on one another.
 
-    Raise IntegrityError for a layer that is not its digest's content, Unsupported for a compression without library.
+    What it returns is shared, and not to be changed.
     """
-    return FileSystem([_layer(image, layer, store, seen) for layer in image.layers])
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._remembered: OrderedDict[tuple[Digest, ...], FileSystem] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, image: Image, seen: Callable[[Descriptor], None]) -> FileSystem:
+        """Return the image's file system; ``seen`` is told of each layer that has to be read for it.
+
+        Raise IntegrityError for a layer that is not its digest's content, Unsupported for a compression without
+        library.
+        """
+        wanted = tuple(layer.digest for layer in image.layers)
+        with self._store.making("file systems", "+".join(map(str, wanted))):
+            count, below = self._longest(wanted)
+            if below is not None and count == len(wanted):
+                return below
+            files = FileSystem(
+                [_layer(image, layer, self._store, seen) for layer in image.layers[count:]], below, count
+            )
+            self._remember(wanted, files)
+        return files
+
+    def _longest(self, wanted: tuple[Digest, ...]) -> tuple[int, FileSystem | None]:
+        """Return how many of the layers, lowest first, are remembered together, and as what."""
+        with self._lock:
+            known = max((one for one in self._remembered if one == wanted[: len(one)]), key=len, default=())
+            if known in self._remembered:
+                self._remembered.move_to_end(known)
+            return len(known), self._remembered.get(known)
+
+    def _remember(self, layers: tuple[Digest, ...], files: FileSystem) -> None:
+        with self._lock:
+            self._remembered[layers] = files
+            while len(self._remembered) > _REMEMBERED:
+                self._remembered.popitem(last=False)
 
 
 def _layer(image: Image, layer: Descriptor, store: Store, seen: Callable[[Descriptor], None]) -> dict[str, Any]:

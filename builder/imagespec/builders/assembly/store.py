@@ -15,12 +15,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 
 from imagespec.values import dataclass
 
 __all__ = ["DEFAULT_LIMIT_BYTES", "Kept", "Store", "key_of"]
 
+_Thing = TypeVar("_Thing")
 _KINDS: Final = ("layers", "wheels", "bytecode", "bases", "locks", "records")
 _LOCK: Final = "lock"
 _PRUNED: Final = "pruned"
@@ -55,6 +56,7 @@ class Store:
         self._opening = threading.Lock()
         self._being_made: dict[tuple[str, str], threading.Lock] = {}
         self._users = 0
+        self._things: dict[Callable[[Store], Any], Any] = {}
 
     def __enter__(self) -> Store:
         """Use the store for one build; several may run side by side."""
@@ -65,9 +67,8 @@ class Store:
     def __exit__(self, *_: object) -> None:
         with self._opening:
             self._users -= 1
-            last = self._users == 0
-        if last:
-            self.close()
+            if self._users == 0:
+                self._close()
 
     @contextlib.contextmanager
     def making(self, kind: str, name: str) -> Iterator[None]:
@@ -76,6 +77,14 @@ class Store:
             lock = self._being_made.setdefault((kind, name), threading.Lock())
         with lock:
             yield
+
+    def once(self, make: Callable[[Store], _Thing]) -> _Thing:
+        """Return what belongs to this store in this process, made when it is first asked for."""
+        with self._opening:
+            if make not in self._things:
+                self._things[make] = make(self)
+            thing: _Thing = self._things[make]
+            return thing
 
     def path(self, kind: str, name: str) -> Path:
         """Return where a file of this kind and name is, or would be."""
@@ -166,6 +175,10 @@ class Store:
 
     def close(self) -> None:
         """Remove the folder of what is being written."""
+        with self._opening:
+            self._close()
+
+    def _close(self) -> None:
         if self._work is not None:
             import shutil
 

@@ -112,6 +112,8 @@ def ensure_all(
         run.wait()
     except BaseException:
         run.cancellation.cancel()
+        # Whoever ends the program so (flytekit does, at Ctrl-C) must not leave clients that build and push.
+        run.wait()
         raise
     run.stop_the_rest()
     return tuple(run.ending_of(request) for request in requests)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -210,11 +212,26 @@ def test_ctrl_c_ends_what_runs_and_what_was_not_begun_as_stopped() -> None:
     assert world.built == []
 
 
-@pytest.mark.parametrize("moment", range(2, 8))
-def test_ctrl_c_between_any_two_instructions_is_not_waited_for_in_vain(moment: int) -> None:
+@contextmanager
+def interrupts(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Let ``handler`` hear of Ctrl-C, and end what waits in vain."""
+
     def too_late(number: int, frame: FrameType | None) -> None:
         raise TimeoutError
 
+    previous = {signal.SIGINT: handler, signal.SIGALRM: too_late}
+    previous = {number: signal.signal(number, one) for number, one in previous.items()}
+    signal.alarm(20)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        for number, one in previous.items():
+            signal.signal(number, one)
+
+
+@pytest.mark.parametrize("moment", range(2, 8))
+def test_ctrl_c_between_any_two_instructions_is_not_waited_for_in_vain(moment: int) -> None:
     world, asked = World(), itertools.count(1)
 
     def clock() -> float:
@@ -223,14 +240,26 @@ def test_ctrl_c_between_any_two_instructions_is_not_waited_for_in_vain(moment: i
         return 0.0
 
     requests = [world.request("x", env={"I": str(i)}) for i in range(3)]
-    previous = signal.signal(signal.SIGALRM, too_late)
-    signal.alarm(20)
-    try:
+    with interrupts(signal.default_int_handler):
         endings = world.ensure(*requests, clock=clock)
-        assert all(ending.result or isinstance(ending.error, Cancelled) for ending in endings)
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
+    assert all(ending.result or isinstance(ending.error, Cancelled) for ending in endings)
+
+
+def test_a_program_that_exits_at_ctrl_c_waits_until_its_builds_have_stopped() -> None:
+    cancellation, stopped = Cancellation(), threading.Event()
+
+    def before(target: Reference) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        while not cancellation.cancelled:
+            time.sleep(0.001)
+        time.sleep(0.05)
+        stopped.set()
+        raise Cancelled("build: stopped")
+
+    world = World(before)
+    with interrupts(lambda *_: sys.exit(1)), pytest.raises(SystemExit):
+        world.ensure(world.request("x"), cancellation=cancellation)
+    assert stopped.is_set()
 
 
 def test_a_bug_in_a_builder_is_raised_not_swallowed() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import tarfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,3 +143,32 @@ def test_an_edited_task_changes_its_own_images_only(flyte: Commands, packaged: d
     edited = flyte.package(cwd=root)
     changed = {name for name, one in edited.items() if list(images_of(one)) != list(images_of(packaged[name]))}
     assert changed == {f"shop.flow7.task{number}" for number in range(5)}
+
+
+def test_ctrl_c_during_a_build_leaves_no_client_that_goes_on(flyte: Commands, tmp_path: Path) -> None:
+    name = f"stopped-{uuid.uuid4().hex[:8]}"
+    spec = f"ImageSpec(name={name!r}, registry={flyte.registry!r}, commands=['echo has begun; sleep 300; : {name}'])"
+    (tmp_path / "shop.py").write_text(
+        "from flytekit import ImageSpec, task, workflow\n"
+        f"@task(container_image={spec})\ndef one() -> int:\n    return 1\n"
+        "@workflow\ndef flow() -> int:\n    return one()\n"
+    )
+    command = [str(Path(flyte.python).with_name("pyflyte")), "--pkgs", "shop", "package", "-i", "example.org/x:1"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=flyte.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "   has begun" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        rest, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode != 0
+    assert "Traceback" not in said + rest
+    shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert [line for line in shown.splitlines() if name in line] == []

@@ -77,7 +77,9 @@ class TestFileSystem:
         registry.corrupt(REPOSITORY, base.layers[0].digest, gzip.compress(tar_bytes([file("etc/passwd", b"evil")])))
         with pytest.raises(IntegrityError):
             FileSystems(store).read(base, lambda layer: None)
-        registry.corrupt(REPOSITORY, base.layers[0].digest, gzip.compress(tar_bytes(DEBIAN))[:-40])
-        with pytest.raises(IntegrityError):
-            FileSystems(store).read(base, lambda layer: None)
+        packed = gzip.compress(tar_bytes(DEBIAN))
+        for wrong in (packed[:-40], packed[:30] + bytes(255 - byte for byte in packed[30:]), b"no gzip at all", b""):
+            registry.corrupt(REPOSITORY, base.layers[0].digest, wrong)
+            with pytest.raises(IntegrityError):
+                FileSystems(store).read(base, lambda layer: None)
         store.close()

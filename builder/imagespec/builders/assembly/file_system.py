@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 from imagespec.builders.assembly.base import Image
+from imagespec.builders.assembly.layer_file import inflating_errors
 from imagespec.builders.assembly.store import Store
 from imagespec.errors import IntegrityError, Unsupported
 from imagespec.names import Digest
@@ -247,13 +248,14 @@ def _opened(image: Image, layer: Descriptor) -> Iterator[tarfile.TarFile]:
     """Give the layer's archive; at the end the blob is read to its own end, where its digest is checked."""
     import tarfile
 
+    broken: tuple[type[Exception], ...] = (tarfile.TarError, OSError, EOFError, *inflating_errors())
     with image.registry.read_blob(image.repository, layer.digest) as blob:
         try:
             with _unpacked(blob, layer) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
                 yield archive
                 while stream.read(1 << 20):
                     pass
-        except (tarfile.TarError, OSError, EOFError) as error:
+        except broken as error:
             raise IntegrityError(f"base_image: layer {layer.digest} cannot be unpacked: {error}") from error
         while blob.read(1 << 20):
             pass
@@ -261,9 +263,7 @@ def _opened(image: Image, layer: Descriptor) -> Iterator[tarfile.TarFile]:
 
 def _unpacked(blob: BinaryIO, layer: Descriptor) -> Any:
     if layer.media_type.endswith("gzip"):
-        import gzip
-
-        return gzip.GzipFile(fileobj=blob, mode="rb")
+        return _gzip_reader()(fileobj=blob, mode="rb")
     if layer.media_type.endswith("zstd"):
         return _unpacked_zstd(blob)
     if layer.media_type.endswith("tar"):
@@ -274,6 +274,18 @@ def _unpacked(blob: BinaryIO, layer: Descriptor) -> Any:
         field="base_image",
         hint="--builder buildkit",
     )
+
+
+def _gzip_reader() -> Any:
+    """Return the class that unpacks gzip: ISA-L takes half the time."""
+    import importlib
+
+    try:
+        return importlib.import_module("isal.igzip").IGzipFile
+    except ImportError:
+        import gzip
+
+        return gzip.GzipFile
 
 
 def _unpacked_zstd(blob: BinaryIO) -> Any:

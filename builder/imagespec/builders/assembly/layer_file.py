@@ -19,7 +19,7 @@ from imagespec.oci import OCI_LAYER_GZIP, OCI_LAYER_TAR, OCI_LAYER_ZSTD
 from imagespec.tarball import END, TarEntry, header, padding
 from imagespec.values import dataclass
 
-__all__ = ["COMPRESSIONS", "GZIP", "LayerWriter", "Packed", "Written", "compressor"]
+__all__ = ["COMPRESSIONS", "GZIP", "LayerWriter", "Packed", "Written", "compressor", "inflating_errors"]
 
 GZIP: Final = "gzip"
 GZIP_MEMBER: Final = "gzip-member"
@@ -232,7 +232,7 @@ def _inflated(packed: Packed, seen: Callable[[bytes], None]) -> Iterator[bytes]:
                 crc32, size = library.crc32(data, crc32), size + len(data)
                 yield data
                 data = b"" if inflater.eof else inflater.decompress(inflater.unconsumed_tail, limit)
-    except (zlib.error, library.error) as error:
+    except inflating_errors() as error:
         raise IntegrityError(f"wheel: a member cannot be unpacked: {error}") from error
     if not inflater.eof or inflater.unused_data:
         raise IntegrityError("wheel: a member's stream does not end where its directory says")
@@ -248,6 +248,11 @@ def _inflating() -> Any:
         return importlib.import_module("isal.isal_zlib")
     except ImportError:
         return zlib
+
+
+def inflating_errors() -> tuple[type[Exception], ...]:
+    """Return what the libraries that inflate raise for a stream that is none."""
+    return zlib.error, _inflating().error
 
 
 def _check(packed: Packed, crc32: int, size: int) -> None:

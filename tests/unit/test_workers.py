@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from functools import partial
 
 import pytest
 
@@ -43,3 +45,19 @@ def test_a_failure_is_raised_after_the_other_task_has_ended() -> None:
     with pytest.raises(ValueError, match="no such package"):
         results([fails, goes_on])
     assert ended.is_set()
+
+
+def test_no_more_run_at_once_than_allowed() -> None:
+    running, most, lock = [0], [0], threading.Lock()
+
+    def counted(number: int) -> int:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.005)
+        with lock:
+            running[0] -= 1
+        return number
+
+    assert results([partial(counted, number) for number in range(20)], 3) == list(range(20))
+    assert most[0] <= 3

@@ -241,8 +241,7 @@ class EnvironmentMaker:
         if scheme is None or not environment.wheels:
             return made
         owner = Owner(uid=account.uid, gid=account.gid, above=above(environment.files, [scheme.root]))
-        sizes = {wheel.sha256: wheel.size_bytes or self._wheels.path(wheel).stat().st_size
-                 for wheel in environment.wheels}  # fmt: skip
+        sizes = self._sizes(environment.wheels)
         groups = grouped(environment.wheels, sizes)
         weights = [sum(sizes[wheel.sha256] for wheel in wheels) for _, wheels in groups]
         for weight, (title, wheels) in zip(weights, groups, strict=True):
@@ -253,6 +252,12 @@ class EnvironmentMaker:
                 task = partial(self._compiled, title, wheels, scheme, owner, store)
                 made.append((weight * _COMPILING_TAKES, task))
         return made
+
+    def _sizes(self, wheels: Sequence[LockedWheel]) -> dict[str, int]:
+        """Return the sizes of wheels by digest; those whose index tells none are fetched for that, several at once."""
+        unsized = self._wheels.missing(tuple(wheel for wheel in wheels if not wheel.size_bytes))
+        results([partial(self._wheels.path, wheel) for wheel in unsized], _FETCHING_THREADS)
+        return {wheel.sha256: wheel.size_bytes or self._wheels.path(wheel).stat().st_size for wheel in wheels}
 
     def _removal(self, environment: Environment) -> Layer:
         files, paths = environment.files, environment.removed

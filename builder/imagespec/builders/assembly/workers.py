@@ -13,14 +13,17 @@ __all__ = ["Workers", "results"]
 _Result = TypeVar("_Result")
 
 
-def results(tasks: Sequence[Callable[[], _Result]]) -> list[_Result]:
-    """Run a few tasks at once and return what they return, in their order; raise what the first that failed raised."""
+def results(tasks: Sequence[Callable[[], _Result]], at_once: int | None = None) -> list[_Result]:
+    """Run tasks at once (at most ``at_once``, all when None) and return what they return, in their order.
+
+    Raise what the first that failed raised.
+    """
     found: dict[int, _Result] = {}
 
     def keep(number: int, task: Callable[[], _Result]) -> None:
         found[number] = task()
 
-    with Workers(len(tasks)) as workers:
+    with Workers(at_once or len(tasks)) as workers:
         for number, task in enumerate(tasks):
             workers.submit(partial(keep, number, task))
         workers.wait()

@@ -146,7 +146,7 @@ def test_each_kind_is_told_and_what_is_right_is_there(imagespec: Command, projec
     there = imagespec("build", "there.yaml", cwd=project).stdout.strip()
 
     arguments = ("warm", "images", "--report", "run.json", "--junit", "run.xml")
-    done = imagespec(*arguments, cwd=project, expect=4, IMAGESPEC_IMPORT_LIMIT="8")
+    done = imagespec(*arguments, cwd=project, expect=4, IMAGESPEC_IMPORT_LIMIT="15")
     images = json.loads((project / "run.json").read_text())["images"]
     assert len(images) == IMAGES
     outcomes = [image["outcome"] for image in images]

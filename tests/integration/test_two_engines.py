@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ def test_what_the_killed_engine_had_is_built_on_the_other(
     hosts = {"near": testbed["docker_host"], "far": f"unix://{second_root}/run/docker.sock"}
     for name, host in hosts.items():
         imagespec.docker("--config", str(config), "context", "create", name, "--docker", f"host={host}")
-    specs = [
-        {"name": f"spread-{i}", "builder": "buildkit", "commands": [f"echo begin {i}; sleep 5"]} for i in range(IMAGES)
-    ]
+    # Commands of their own for each run: an engine that has been through them answers from its cache.
+    salt = uuid.uuid4().hex
+    commands = [[f"echo begin {i}; sleep 5; : {salt}"] for i in range(IMAGES)]
+    specs = [{"name": f"spread-{i}", "builder": "buildkit", "commands": one} for i, one in enumerate(commands)]
     (tmp_path / "images.yaml").write_text(yaml.safe_dump(specs))
     command = [sys.executable, "-m", "imagespec", "build", "images.yaml", "--registry", imagespec.registry]
     command += ["--builder-instance", "near", "--builder-instance", "far", "--jobs", "4", "--format", "json"]

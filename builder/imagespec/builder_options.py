@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from imagespec import fields, plain_data
 from imagespec.errors import SpecError
+from imagespec.patterns import lazy_pattern
 from imagespec.values import dataclass
 
 __all__ = ["BUILD_KEYS", "PLAN_KEYS", "HowToBuild", "WhatToBuild", "parse"]
@@ -17,10 +17,10 @@ BUILD_KEYS: Final = ("cache", "cache_from", "cache_to", "compression", "network"
 
 _COMPRESSIONS: Final = ("gzip", "gzip-member", "zstd", "uncompressed")
 _NETWORKS: Final = ("default", "host", "none")
-_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
-_SSH: Final = re.compile(r"[A-Za-z0-9_-]+(=[^,\"]+)?")
-_LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,254}")
+_NAME: Final = lazy_pattern(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_VARIABLE: Final = lazy_pattern(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+_SSH: Final = lazy_pattern(r"[A-Za-z0-9_-]+(=[^,\"]+)?")
+_LABEL: Final = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,254}")
 _SYSTEM_FOLDERS: Final = ("/", "/home", "/mnt", "/opt", "/srv", "/tmp", "/var")
 _SYSTEM_ROOTS: Final = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "run", "sbin", "sys", "usr")
 _USER_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")

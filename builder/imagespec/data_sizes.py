@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from imagespec.patterns import lazy_pattern
+
 __all__ = ["size_in_bytes"]
 
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", re.IGNORECASE)
+_SIZE: Final = lazy_pattern(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", re.IGNORECASE)
 
 
 def size_in_bytes(text: str) -> int | None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import cache
 from typing import Any, Final
 
 from imagespec.names import Digest, Reference, check_tag
+from imagespec.patterns import lazy_pattern
 from imagespec.plan import BuildPlan, CopyFiles, Step, environment_of
 from imagespec.snapshot import ContextEntry, Entries, EntryKind
 from imagespec.values import dataclass, fields, is_dataclass
@@ -37,7 +37,7 @@ ENVIRONMENT_PREFIX: Final = "env-"
 _TAG_BYTES: Final = 20
 _KINDS: Final = {EntryKind.FOLDER: b"d", EntryKind.LINK: b"l"}
 _ENTRIES_AT_ONCE: Final = 1024
-_TEXT: Final = re.compile(r"x1-[0-9a-v]{32}")
+_TEXT: Final = lazy_pattern(r"x1-[0-9a-v]{32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,25 +6,25 @@ Grammar: OCI Distribution Specification 1.1, "Pulling manifests" (name and tag),
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from imagespec.errors import InvalidReference
+from imagespec.patterns import lazy_pattern
 from imagespec.values import dataclass, replace
 
 __all__ = ["DOCKER_HUB", "Digest", "Reference", "Repository", "check_tag"]
 
 DOCKER_HUB: Final = "docker.io"
 
-_DIGEST = re.compile(r"(?P<algorithm>[a-z0-9]+(?:[.+_-][a-z0-9]+)*):(?P<encoded>[a-zA-Z0-9=_-]+)")
+_DIGEST = lazy_pattern(r"(?P<algorithm>[a-z0-9]+(?:[.+_-][a-z0-9]+)*):(?P<encoded>[a-zA-Z0-9=_-]+)")
 _HEX_LENGTHS: Final = {"sha256": 64, "sha384": 96, "sha512": 128}
-_HEX = re.compile(r"[0-9a-f]+")
-_HOST = re.compile(
+_HEX = lazy_pattern(r"[0-9a-f]+")
+_HOST = lazy_pattern(
     r"(?P<name>\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*)"
     r"(?::(?P<port>[0-9]{1,5}))?"
 )
-_PATH = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
-_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_PATH = lazy_pattern(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
+_TAG = lazy_pattern(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _MAX_PATH = 255
 
 

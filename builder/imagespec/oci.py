@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from imagespec.errors import IntegrityError, ProtocolViolation, SpecError
 from imagespec.names import Digest
+from imagespec.patterns import lazy_pattern
 from imagespec.values import dataclass, field
 
 __all__ = [
@@ -48,7 +48,7 @@ DOCKER_INDEX: Final = "application/vnd.docker.distribution.manifest.list.v2+json
 MANIFEST_TYPES: Final = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEX_TYPES: Final = (OCI_INDEX, DOCKER_INDEX)
 
-_PLATFORM_PART = re.compile(r"[a-z0-9_]+")
+_PLATFORM_PART = lazy_pattern(r"[a-z0-9_]+")
 
 # BuildKit stores attestations in an index under this platform; they are not images (buildkit docs/attestations).
 _ATTESTATION_OS: Final = "unknown"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 import shlex
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,6 +12,7 @@ from imagespec.builder_options import WhatToBuild
 from imagespec.errors import InputMissing, SpecError
 from imagespec.names import Reference
 from imagespec.oci import Platform, canonical_json, digest_of
+from imagespec.patterns import lazy_pattern
 from imagespec.plan import (
     RECIPE,
     Account,
@@ -50,7 +50,7 @@ _USER_ID: Final = 1000
 
 _TOOL_KEYS: Final = ("uv_image", "micromamba_image")
 _LOCKS: Final = ("uv.lock", "poetry.lock", "pylock.toml")
-_CONDA_PYTHON: Final = re.compile(r"([^:]*::)?python($|[\s=<>!~\[])")
+_CONDA_PYTHON: Final = lazy_pattern(r"([^:]*::)?python($|[\s=<>!~\[])")
 _WITH_EXTRAS: Final = (*_LOCKS, "pyproject.toml")
 
 

@@ -34,6 +34,7 @@ from urllib.parse import urlsplit
 from imagespec.data_sizes import size_in_bytes
 from imagespec.errors import InvalidReference, SettingsError
 from imagespec.names import Repository
+from imagespec.patterns import lazy_pattern
 from imagespec.registry.hosts import Hosts, Mirror, Network, Proxies, RegistrySettings
 from imagespec.sources.ignore import DEFAULT as DEFAULT_IGNORE
 from imagespec.sources.ignore import IgnoreRules
@@ -49,7 +50,7 @@ _MAX_CONCURRENCY: Final = 256
 _IMPORT_LIMIT_S: Final = 60.0
 # A project's file in which no line can begin, or lead to, our table need not be parsed, nor be right: most only name us
 # among their requirements. A key may be quoted, apart from the one before, and written in escapes.
-_MAY_HAVE_TABLE: Final = re.compile(
+_MAY_HAVE_TABLE: Final = lazy_pattern(
     r"""tool["']?\s*\.\s*["']?imagespec|^\s*\[?\s*["']?tool["']?\s*[]=]|\\[uUx]""", re.MULTILINE
 )
 _MAX_SECONDS: Final = 1_000_000.0

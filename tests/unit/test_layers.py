@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "builder" / "imagespec"
 
 # A module imports from its own row and from those above it. Rows 0 to 7 do no IO.
 ROWS: tuple[str, ...] = (
-    "sources requirements targets flyte_tags values errors events sources.ignore",
+    "sources requirements targets flyte_tags values patterns errors events sources.ignore",
     "names",
     "oci plain_data fields spec data_sizes",
     "snapshot plan builder_options planner requirements.environment_file requirements.poetry_lock "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,7 +31,8 @@ class ImageSpecImageBuilder(ImageSpecBuilder):
 
         With FLYTE_IMG_FAST_FAIL set to false, an image that cannot be looked up counts as there, as flytekit has it.
         """
-        image = self._images().look_up(image_spec)
+        with _collections_paused():
+            image = self._images().look_up(image_spec)
         if image.error is not None:
             if not self._images().settings.assumes_unknown_exists:
                 _tell(image.error)
@@ -67,6 +70,18 @@ def answer_always(builder: ImageSpecImageBuilder) -> None:
             builder.build_image(image_spec)
 
     ImageBuildEngine.build = build
+
+
+@contextmanager
+def _collections_paused() -> Iterator[None]:
+    """Let no collection of garbage walk through all that flytekit has loaded while much is made that stays."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _announce(spec: Any, image: Image) -> None:

@@ -13,13 +13,14 @@ from flytekit.image_spec.image_spec import ImageSpec
 from imagespec.errors import Unsupported
 from imagespec.flyte.declared import BUILDER, foreign_bases, id_of, is_forced, is_ours, key_of, with_declared_base
 from imagespec.identity import Target
+from imagespec.patterns import lazy_pattern
 from imagespec.snapshot import LockFiles
 from imagespec.spec import FIELD_NAMES, CopyFileDetection, Declaration
 from imagespec.workspace import Workspace
 
 __all__ = ["target_of"]
 
-_FLYTEKIT: Final = re.compile(r"\s*flytekit\s*($|[\[<>=!~;@,(])", re.IGNORECASE)
+_FLYTEKIT: Final = lazy_pattern(r"\s*flytekit\s*($|[\[<>=!~;@,(])", re.IGNORECASE)
 
 
 def target_of(

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from itertools import chain
@@ -26,6 +25,7 @@ from imagespec.registry import Resolver
 from imagespec.registry.many import resolve_many
 from imagespec.settings import Settings
 from imagespec.spec import Declaration
+from imagespec.values import dataclass
 from imagespec.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from imagespec.errors import (
     Unauthorized,
 )
 from imagespec.names import Digest
+from imagespec.patterns import lazy_pattern
 from imagespec.registry.api import Request
 from imagespec.registry.hosts import Limits
 from imagespec.values import dataclass, field
@@ -44,7 +45,7 @@ _ABSENT_CODES: Final = frozenset(
 )
 _TRANSIENT: Final = frozenset({408, 425, 500, 502, 503, 504})
 _MAX_MESSAGE: Final = 300
-_LINK = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?', re.IGNORECASE)
+_LINK = lazy_pattern(r'<([^>]*)>\s*;[^,]*\brel="?next"?', re.IGNORECASE)
 _EPOCH_LIKE: Final = 1_000_000_000
 
 

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from imagespec.errors import ProtocolViolation, Unauthorized
 from imagespec.names import Repository
+from imagespec.patterns import lazy_pattern
 from imagespec.registry.answers import Answer, redacted
 from imagespec.registry.api import Request
 from imagespec.registry.hosts import Hosts, Origin, is_private
@@ -36,8 +37,8 @@ __all__ = [
 ]
 
 CLIENT_ID: Final = "imagespec"
-_SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)(?=\s|,|$)")
-_PARAMETER = re.compile(r'\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_SCHEME = lazy_pattern(r"\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)(?=\s|,|$)")
+_PARAMETER = lazy_pattern(r'\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 _DEFAULT_LIFE_S: Final = 60.0
 _RESERVE_S: Final = 10.0
 

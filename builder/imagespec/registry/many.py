@@ -15,8 +15,8 @@ from imagespec.values import dataclass
 
 __all__ = ["LookUp", "resolve_many"]
 
-# A registry that is near is asked fastest by a few, each of which asks several times over its one connection; one that
-# has not answered by then is far, and asked by all.
+# A registry that is near is asked fastest by a few, of which one more begins when so many references wait for each; one
+# that has not answered by then is far, and asked by all.
 _FEW = 12
 _EACH = 4
 _NEAR_S = 0.015
@@ -39,7 +39,6 @@ class _Host:
 
     def __init__(self) -> None:
         self.waiting: queue.SimpleQueue[Reference | None] = queue.SimpleQueue()
-        self.given = 0
         self.down: RegistryUnreachable | None = None
         self.answered = False
         self.workers = 0
@@ -82,9 +81,8 @@ def resolve_many(
             begun = begun or time.monotonic()
             seen.add(reference)
             host = hosts.setdefault(reference.repository.registry, _Host())
-            host.given += 1
             host.waiting.put(reference)
-            start(host, min(concurrency, _FEW, -(-host.given // _EACH)))
+            start(host, min(concurrency, _FEW, -(-host.waiting.qsize() // _EACH)))
         first = _next(answers, max(0.0, begun + _NEAR_S - time.monotonic())) if seen else None
         for host in hosts.values():
             start(host, 0 if host.answered else min(concurrency, host.workers + host.waiting.qsize()))

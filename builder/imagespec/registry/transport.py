@@ -5,7 +5,6 @@ Nothing else in the package sleeps or repeats: an operation of several requests 
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -20,6 +19,7 @@ from imagespec.errors import (
     RegistryUnreachable,
     RegistryUntrusted,
 )
+from imagespec.patterns import lazy_pattern
 from imagespec.registry.answers import Answer, failure, redacted, wait_s
 from imagespec.registry.api import Request
 from imagespec.registry.auth import CredentialSource, refused
@@ -41,7 +41,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _USER_AGENT = "imagespec"
 _CONNECTION_ERRORS = (OSError, MalformedAnswer)
 # OpenSSL names its own sources around what it has to say.
-_SSL_SOURCE = re.compile(r"^\[[A-Z0-9_: ]+\] | \(_ssl\.c:\d+\)$")
+_SSL_SOURCE = lazy_pattern(r"^\[[A-Z0-9_: ]+\] | \(_ssl\.c:\d+\)$")
 _FINAL_TLS_ERRORS = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from imagespec.patterns import lazy_pattern
 from imagespec.values import dataclass
 
 __all__ = ["Body", "Head", "MalformedAnswer", "Source", "head_of", "request_head"]
@@ -17,8 +18,8 @@ __all__ = ["Body", "Head", "MalformedAnswer", "Source", "head_of", "request_head
 _BLOCK_BYTES: Final = 64 * 1024
 _MAX_LINE_BYTES: Final = 64 * 1024
 _MAX_LINES: Final = 200
-_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: |\r?\n)")
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
+_STATUS = lazy_pattern(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: |\r?\n)")
+_UNSAFE = lazy_pattern(r"[\x00-\x1f\x7f]")
 
 
 class MalformedAnswer(Exception):

@@ -8,18 +8,19 @@ import sys
 from typing import Any, Final
 
 from imagespec.errors import InputMissing, InputOutsideRoot, SpecError
+from imagespec.patterns import lazy_pattern
 from imagespec.requirements.requirements_txt import FIELD, Read, refuse_credentials
 from imagespec.snapshot import LockFiles, TextFile
 
 __all__ = ["kind_of", "lock_files"]
 
 PYPROJECT: Final = "pyproject.toml"
-_PYLOCK = re.compile(r"pylock(\.[^.]+)?\.toml")
+_PYLOCK = lazy_pattern(r"pylock(\.[^.]+)?\.toml")
 _CONDA: Final = ("environment.yml", "environment.yaml")
-_CONDA_PIP_FILE = re.compile(
+_CONDA_PIP_FILE = lazy_pattern(
     r"^\s*-\s*['\"]?(?:-r|-c|--requirement|--constraint)[=\s]\s*(?P<path>[^\s'\"#]+)", re.MULTILINE
 )
-_NESTED = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[=\s]*(?P<path>[^\s#]+)", re.MULTILINE)
+_NESTED = lazy_pattern(r"^\s*(?:-r|-c|--requirement|--constraint)[=\s]*(?P<path>[^\s#]+)", re.MULTILINE)
 
 
 def kind_of(name: str) -> str | None:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from imagespec.errors import SpecError
+from imagespec.patterns import lazy_pattern
 from imagespec.values import dataclass
 
 __all__ = ["NO_DOCKERIGNORE", "DockerIgnore", "Matched", "parse"]
@@ -23,8 +24,8 @@ Matched: TypeAlias = tuple[bool, ...]
 _SPACES: Final = (
     "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 )
-_ANYWHERE = re.compile(r"\*\*/[^/*?\[\\]+")
-_ENDING_ANYWHERE = re.compile(r"\*\*/\*[^/*?\[\\]+")
+_ANYWHERE = lazy_pattern(r"\*\*/[^/*?\[\\]+")
+_ENDING_ANYWHERE = lazy_pattern(r"\*\*/\*[^/*?\[\\]+")
 _SYNTAX: Final = "*[]?^\\"
 # Characters that moby escapes before it hands the pattern to Go's regexp package.
 _ESCAPED: Final = frozenset(".+()|{}$")

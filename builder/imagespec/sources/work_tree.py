@@ -7,6 +7,7 @@ import re
 from typing import Final, NamedTuple
 
 from imagespec.errors import InputError
+from imagespec.patterns import lazy_pattern
 from imagespec.sources import dockerignore, git_index
 from imagespec.sources.dockerignore import NO_DOCKERIGNORE, DockerIgnore, Matched
 from imagespec.sources.gitignore import NO_GITIGNORE, GitIgnore
@@ -15,7 +16,7 @@ from imagespec.sources.walk import Rules, Standing, Tracked, read_gitignore
 
 __all__ = ["context_rules", "docker_rules", "refuse_left_out"]
 
-_SHA256_OBJECTS = re.compile(rb"^\s*objectformat\s*=\s*sha256\s*$", re.IGNORECASE | re.MULTILINE)
+_SHA256_OBJECTS = lazy_pattern(rb"^\s*objectformat\s*=\s*sha256\s*$", re.IGNORECASE | re.MULTILINE)
 _GITDIR: Final = b"gitdir: "
 
 

@@ -6,6 +6,7 @@ engine or a build step failed · 5 bytes are not what they should be · 70 a bug
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 from typing import Final, NoReturn
@@ -72,6 +73,14 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command and exit with its documented code; errors go to stderr without a traceback."""
+    try:
+        _run()
+    finally:
+        # The interpreter's last collection would walk through all that there is, and free what ends with the process.
+        gc.freeze()
+
+
+def _run() -> NoReturn:
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except ImageSpecError as error:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.page import page
+from bench.page import farthest_text, page
 from bench.rows import failure, only_step, patience_s, say, steps_seen
 from bench.table import markdown
 
@@ -95,7 +95,7 @@ def measured(part: str, modules: Sequence[str], quick: bool) -> Iterator[dict[st
 
 def _write(out: Path, page_file: Path, report: dict[str, Any]) -> None:
     out.write_text(json.dumps(report, indent=1) + "\n")
-    out.with_suffix(".md").write_text(markdown(report))
+    out.with_suffix(".md").write_text(f"{markdown(report)}\n{farthest_text(report['rows'])}")
     page_file.write_text(page(report, (HERE / "report.template.html").read_text()))
 
 

@@ -8,14 +8,12 @@ from html import escape
 from itertools import groupby
 from typing import Any, Final
 
-from bench.table import bytes_text, goal_text, is_limit_row, seconds_text
+from bench.table import bytes_text, figure_text, goal_text, is_limit_row, seconds_text
 
-__all__ = ["distance", "farthest", "page"]
+__all__ = ["distance", "farthest", "farthest_text", "page"]
 
 _FARTHEST: Final = 10
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 430, 250, 56, 34
-#: Above this a limit row's "ratio" is no ratio: it counts bytes.
-_LARGEST_RATIO: Final = 10_000
 
 
 def page(report: Mapping[str, Any], template: str) -> str:
@@ -40,7 +38,7 @@ def distance(row: Mapping[str, Any]) -> tuple[float, str] | None:
     if "limit" in row:
         return row["ours"]["median_s"] / row["limit"]["median_s"], row["limit"]["what"]
     is_own = str(row["peer"]["who"]).startswith("imagespec")
-    if is_limit_row(row) and row["ratio"] < _LARGEST_RATIO and not is_own:
+    if is_limit_row(row) and row.get("unit") != "bytes" and not is_own:
         return row["ratio"], row["peer"]["who"]
     return None
 
@@ -51,6 +49,16 @@ def farthest(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, str, Mappin
     distinct = {(row["part"], row["name"]): row for row in rows if distance(row) is not None}
     found = [(*where, row) for row in distinct.values() if (where := distance(row)) is not None]
     return sorted(found, key=lambda one: -one[0])[:_FARTHEST]
+
+
+def farthest_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return those rows in Markdown, each with where its time goes."""
+    lines = ["## Farthest from the limit", ""]
+    for times, limit, row in farthest(rows):
+        places = ", ".join(f"{where} {share:.0%}" for where, share in row.get("profile", ()))
+        remains = f" ({row['remains']})" if row.get("remains") else ""
+        lines.append(f"- **{times:.3g} times** {row['part']}: {row['name']}; the limit: {limit}. {places}{remains}")
+    return "\n".join([*lines, ""])
 
 
 def _headline(report: Mapping[str, Any]) -> str:
@@ -239,7 +247,8 @@ def _table_row(row: Mapping[str, Any]) -> str:
         f"<pre>{escape(commands)}</pre></details></td>",
         _timed(row["ours"]),
         f"<td>{escape(row['peer']['who'])}</td>{_timed(row['peer'])}",
-        f'<td class="number"><b>{row["ratio"]:.4g}</b><small>{low:.3g} to {high:.3g}</small>{_processor(row)}</td>',
+        f'<td class="number"><b>{figure_text(row, row["ratio"], ".4g")}</b>'
+        f"<small>{figure_text(row, low, '.3g')} to {figure_text(row, high, '.3g')}</small>{_processor(row)}</td>",
         f'<td class="number">{goal_text(row)}</td><td class="{_state(row)}">{_mark(row)}</td>',
         _both(row["ours"]["peak_bytes"], row["peer"]["peak_bytes"], bytes_text),
         _both(row.get("bytes_pushed"), row.get("peer_bytes_pushed"), bytes_text),

@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["between_marks", "bytes_text", "goal_text", "is_limit_row", "markdown", "seconds_text", "short"]
+__all__ = [
+    "between_marks",
+    "bytes_text",
+    "figure_text",
+    "goal_text",
+    "is_limit_row",
+    "markdown",
+    "seconds_text",
+    "short",
+]
 
 _SHORT = 2
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
@@ -68,7 +77,12 @@ def bytes_text(count: float) -> str:
 
 def goal_text(row: Mapping[str, Any]) -> str:
     """Return the goal with its direction, or nothing."""
-    return "" if row["goal"] is None else f"{'≤' if row.get('at_most') else '≥'} {row['goal']:g}"
+    return "" if row["goal"] is None else f"{'≤' if row.get('at_most') else '≥'} {figure_text(row, row['goal'])}"
+
+
+def figure_text(row: Mapping[str, Any], figure: float, digits: str = "g") -> str:
+    """Return what stands in the place of the ratio: a ratio, or bytes in rows whose ``unit`` says so."""
+    return bytes_text(figure) if row.get("unit") == "bytes" else f"{figure:{digits}}"
 
 
 def is_limit_row(row: Mapping[str, Any]) -> bool:
@@ -85,7 +99,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         f"{row['part']}: {row['name']}",
         seconds_text(row["ours"]["median_s"]),
         f"{seconds_text(row['peer']['median_s'])} ({row['peer']['who']})",
-        f"{row['ratio']:g} ({low:g} {high:g})",
+        f"{figure_text(row, row['ratio'])} ({figure_text(row, low)} {figure_text(row, high)})",
         goal_text(row),
         met,
         bytes_text(row["ours"]["peak_bytes"]),

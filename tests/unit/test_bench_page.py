@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.page import distance, farthest, page
+from bench.page import distance, farthest, farthest_text, page
 from bench.rows import Run, row
 from bench.table import between_marks, bytes_text, markdown, seconds_text, short
 
@@ -82,7 +82,7 @@ def test_bytes_for_people() -> None:
 def test_the_distance_is_from_the_limit_measured_beside_or_of_a_row_that_is_one() -> None:
     beside = made("a", 0.5, 1.0, limit={"what": "hash", "median_s": 0.1})
     against = made("b", 0.6, 0.2, at_most=True, who="bare Python")
-    memory = {**made("c", 1, 1, at_most=True), "ratio": 47_000_000}
+    memory = {**made("c", 1, 1, at_most=True), "ratio": 449, "unit": "bytes"}
     assert distance(beside) == (5.0, "hash")
     assert distance(against) == (3.0, "bare Python")
     assert distance(memory) is None
@@ -97,6 +97,14 @@ def test_the_distance_is_from_the_limit_measured_beside_or_of_a_row_that_is_one(
     ]
     assert [one[2]["name"] for one in farthest(rows)[:2]] == ["a", "b"]
     assert len(farthest(rows)) == 10
+    text = farthest_text([{**beside, "profile": [["hashing", 0.75]], "remains": "all of it"}])
+    assert text.splitlines()[-1] == "- **5 times** build: a; the limit: hash. hashing 75% (all of it)"
+
+
+def test_a_figure_in_bytes_says_so() -> None:
+    memory = {**made("c", 1, 1, at_most=True, goal=150_000_000), "ratio": 47_000_000, "unit": "bytes"}
+    line = markdown({"rows": [{**memory, "ratio_spread": [46_000_000, 47_000_000]}]}).splitlines()[-1]
+    assert "| 47 MB (46 MB 47 MB) | ≤ 150 MB |" in line
 
 
 class _Balance(HTMLParser):

@@ -223,9 +223,8 @@ def test_a_build_that_is_interrupted_while_its_client_starts(
         os.kill(process.pid, signal.SIGINT)
         began = time.monotonic()
         assert process.wait(PATIENCE_S) == 130
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
     assert "Traceback" not in (tmp_path / "log").read_text()
-    assert clients(imagespec.registry) == []
     assert_nothing_is_left(imagespec, tmp_path)
 
 

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import tarfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,5 +171,12 @@ def test_ctrl_c_during_a_build_leaves_no_client_that_goes_on(flyte: Commands, tm
         process.kill()
     assert process.returncode != 0
     assert "Traceback" not in said + rest
+    deadline = time.monotonic() + 30
+    while (left := running_for(name)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+
+
+def running_for(name: str) -> list[str]:
     shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert [line for line in shown.splitlines() if name in line] == []
+    return [line for line in shown.splitlines() if name in line]

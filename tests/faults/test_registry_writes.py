@@ -46,6 +46,10 @@ def coded(status: int, code: str, message: str = "") -> Move:
     return answer(status, {}, json.dumps({"errors": [{"code": code, "message": message}]}).encode())
 
 
+# What distribution 2 answers while another client writes the repository's link to the same blob anew.
+unseen = coded(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown")
+
+
 @pytest.mark.parametrize(
     ("moves", "waits"),
     [
@@ -53,10 +57,21 @@ def coded(status: int, code: str, message: str = "") -> Move:
         ((created, absent, absent, shown(MANIFEST)), 1),
         ((created, shown(OTHER), shown(OTHER), shown(MANIFEST)), 2),
         ((answer(503), created, shown(MANIFEST)), 1),
+        ((unseen, created, shown(MANIFEST)), 1),
+        ((unseen, unseen, created, shown(MANIFEST)), 2),
         ((cut(), created, shown(MANIFEST)), 1),
         ((created, answer(500), shown(MANIFEST)), 1),
     ],
-    ids=["at once", "later", "the old one first", "503 first", "a lost answer", "a look-up that fails first"],
+    ids=[
+        "at once",
+        "later",
+        "the old one first",
+        "503 first",
+        "a blob unseen",
+        "twice",
+        "a lost answer",
+        "a look-up that fails first",
+    ],
 )
 def test_a_write_is_done_when_it_can_be_read(
     moves: tuple[Move, ...], waits: int, serve: Serve, client: Client, clock: SlidingClock
@@ -74,7 +89,7 @@ def test_a_write_is_done_when_it_can_be_read(
         ((created, *(shown(OTHER),) * 20), RegistryError, "the registry serves sha256", 4),
         ((answer(201, {"Docker-Content-Digest": str(digest_of(b"x"))}),), IntegrityError, "stored", 1),
         ((coded(400, "TAG_INVALID", "the tag is immutable"),), Denied, "immutable", 1),
-        ((coded(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown"),), ProtocolViolation, "blob unknown", 1),
+        ((*(unseen,) * 20,), ProtocolViolation, "blob unknown", 3),
         ((coded(403, "DENIED"),), Denied, "does not allow", 1),
         ((answer(413),), ProtocolViolation, "413", 1),
         ((*(cut(),) * 9,), RegistryUnreachable, "no answer", 3),

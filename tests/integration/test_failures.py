@@ -151,6 +151,7 @@ def test_each_kind_is_told_and_what_is_right_is_there(imagespec: Command, projec
     assert len(images) == IMAGES
     outcomes = [image["outcome"] for image in images]
     right = [image["image"] for image in images if image["outcome"] == "built"]
+    assert [image for image in images if "right.yaml" in image["origin"] and image["outcome"] != "built"] == []
     assert len(right) == len(done.stdout.splitlines()) == IMAGES - len(SPECS) - len(MODULES) - 1
     assert outcomes.count("blocked") == 1
 

@@ -6,7 +6,7 @@ import io
 import json
 import time
 from collections.abc import Callable
-from typing import BinaryIO, cast
+from typing import BinaryIO, Final, cast
 
 from imagespec.errors import (
     IntegrityError,
@@ -38,6 +38,8 @@ from imagespec.values import replace
 __all__ = ["HttpRegistry"]
 
 _MAX_CONFIG_BYTES = 16 << 20
+# Error codes of the OCI Distribution Specification 1.1 for a manifest that names a blob which is not there.
+_UNSEEN_BLOB: Final = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 
 
 class HttpRegistry:
@@ -196,9 +198,8 @@ class HttpRegistry:
         descriptor = manifest.descriptor
         if reference.digest is not None and reference.digest != descriptor.digest:
             raise IntegrityError(f"write {reference}: the manifest has {descriptor.digest}")
-        attempts = self._transport.attempts()
         request = api.put_manifest(reference, manifest)
-        answer = self._transport.exchange(request, attempts)
+        answer = self._put(request)
         told = content_digest(request, answer)
         if told is not None and told.algorithm == "sha256" and told != descriptor.digest:
             raise IntegrityError(f"write {reference}: the registry stored {told}, not {descriptor.digest}")
@@ -208,6 +209,21 @@ class HttpRegistry:
         if subject is not None and not answer.header("oci-subject"):
             self._list_referrer(reference.repository, subject, manifest)
         return descriptor
+
+    def _put(self, request: api.Request) -> Answer:
+        """Return the answer to a manifest, sent again while the registry does not see a blob of it.
+
+        A registry may lose sight of a blob for the moment in which somebody else uploads or mounts the same one:
+        distribution writes a repository's link to it anew, and an empty link is an invalid digest and no blob.
+        """
+        settling = self._transport.attempts_to_settle()
+        while True:
+            try:
+                return self._transport.exchange(request, self._transport.attempts())
+            except RegistryError as error:
+                if not _UNSEEN_BLOB.intersection(error.codes):
+                    raise
+                settling.after(error, even_if_final=True)
 
     def _list_referrer(self, repository: Repository, subject: Digest, manifest: Manifest) -> None:
         """Enter the manifest in the list that a registry without referrers keeps under a tag."""

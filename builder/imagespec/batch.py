@@ -110,6 +110,7 @@ def ensure_all(
     except KeyboardInterrupt:
         run.cancellation.cancel()
         run.wait()
+        run.raise_bug()
     except BaseException:
         run.cancellation.cancel()
         # Whoever ends the program so (flytekit does, at Ctrl-C) must not leave clients that build and push.
@@ -232,16 +233,22 @@ class _Run:
         # Ctrl-C strikes between any two instructions of the main thread: a build noted as running but not begun, or
         # done but not noted, would be waited for in vain. So what keeps count has a thread of its own.
         threading.Thread(target=self._keep_count, args=(jobs,), daemon=True).start()
-        # With a time limit: signals were seen that did not wake a main thread that waited without one.
-        while not self._has_ended.wait(_SIGNAL_DELAY_S):
-            pass
-        self.wait()
+        self._wait_for_the_end()
+        self.raise_bug()
 
     def wait(self) -> None:
         """Wait until what is under way has stopped."""
         # A thread that had not begun when the run was cancelled finds that, and begins nothing.
         if self._has_begun:
-            self._has_ended.wait()
+            self._wait_for_the_end()
+
+    def _wait_for_the_end(self) -> None:
+        # With a time limit: signals were seen that did not wake a main thread that waited without one.
+        while not self._has_ended.wait(_SIGNAL_DELAY_S):
+            pass
+
+    def raise_bug(self) -> None:
+        """Raise the error of ours that ended the building, if one did."""
         if self._bug is not None:
             raise self._bug
 

@@ -44,9 +44,9 @@ def image(registry: FakeRegistry, *contents: bytes) -> Assembled:
 
 
 def push(registry: FakeRegistry, store: Store, *contents: bytes, to: Repository = HERE) -> tuple[Descriptor, list[str]]:
-    """Push such an image; return what stands there, and the methods that were called."""
+    """Push such an image as a process of its own; return what stands there, and the methods that were called."""
     registry.calls.clear()
-    with Uploader(registry, to, store, discard) as uploader:
+    with Uploader(registry, to, Store(store.path("records", "").parents[1]), discard) as uploader:
         written = uploader.write(Reference(to, "latest", None), [image(registry, *contents)])
     return written, sorted(method for method, _ in registry.calls)
 
@@ -142,3 +142,28 @@ def test_a_few_manifests_are_kept(store: Store) -> None:
         last.keep([manifest_of(image(registry, b"a%d" % number, b"b%d" % number))])
     record = store.record(key_of("last push", HERE.registry, HERE.path))
     assert len(record) == 4
+
+
+def test_images_of_one_process_bring_what_they_share_once(store: Store) -> None:
+    registry = FakeRegistry()
+    moved: list[int] = []
+    for last in (b"x", b"y", b"z"):
+        with Uploader(registry, HERE, store, lambda event: moved.append(event.done_bytes)) as uploader:  # type: ignore[attr-defined]
+            uploader.write(Reference(HERE, "latest", None), [image(registry, b"a", b"b", last)])
+    calls = [method for method, _ in registry.calls]
+    # Two layers that all share, and of each image its own layer and its config.
+    assert calls.count("write_blob") == 2 + 3 * 2
+    assert calls.count("write_manifest") == 3
+    assert "resolve" not in calls
+
+
+def test_what_was_lost_meanwhile_is_brought_again_by_the_same_process(store: Store) -> None:
+    registry = Forgetful()
+    for last in (b"x", b"y"):
+        with Uploader(registry, HERE, store, discard) as uploader:
+            uploader.write(Reference(HERE, "latest", None), [image(registry, b"a", b"b", last)])
+        if last == b"x":
+            registry.lose()
+    assert [method for method, _ in registry.calls].count("refused") == 1
+    for one in (b"a", b"b", b"y"):
+        assert registry.read_blob(HERE, described(one).digest).read() == one

@@ -9,11 +9,12 @@ from collections.abc import Set as AbstractSet
 from typing import BinaryIO, Final
 
 from imagespec.builders.assembly.base import Image
+from imagespec.builders.assembly.deliveries import Blob, Deliveries
 from imagespec.builders.assembly.last_push import LastPush
 from imagespec.builders.assembly.layers import Layer
 from imagespec.builders.assembly.store import Store, key_of
 from imagespec.builders.assembly.workers import Workers
-from imagespec.errors import RegistryError
+from imagespec.errors import Denied, RegistryError
 from imagespec.events import BytesMoved, Emit
 from imagespec.names import Reference, Repository
 from imagespec.oci import OCI_CONFIG, Descriptor, Manifest, Platform, digest_of
@@ -66,6 +67,7 @@ class Uploader:
         self._moved_bytes = 0
         self._workers = Workers(_THREADS)
         self._sent: set[str] = set()
+        self._deliveries = store.once(_deliveries)
 
     def __enter__(self) -> Uploader:
         self._workers.__enter__()
@@ -87,19 +89,27 @@ class Uploader:
         """Write what is still missing, wait for all of it, and return what stands under ``target`` then."""
         manifests = [manifest_of(image) for image in images]
         last = LastPush(self._store, self._registry, self._repository)
+        layers = {str(layer.descriptor.digest) for image in images for layer in image.layers}
         with self._lock:
-            unsent = {str(layer.descriptor.digest) for image in images for layer in image.layers} - self._sent
+            unsent = {layer for layer in layers - self._sent if not self._deliveries.has(self._blob_here(layer))}
         there = last.layers(unsent)
         try:
             written = self._write(target, images, manifests, there)
         except RegistryError as error:
-            # A registry that lost blobs of a manifest that it still has: they are looked up one by one, and sent.
-            if not there or error.status not in _REFUSED:
+            # A registry that lost blobs which it had: all of them are looked up one by one, and sent.
+            if error.status not in _REFUSED or isinstance(error, Denied):
                 raise
             last.forget()
+            self._forget(manifests)
             written = self._write(target, images, manifests, frozenset())
         last.keep(manifests)
         return written
+
+    def _forget(self, manifests: Sequence[Manifest]) -> None:
+        named = {str(one.digest) for manifest in manifests for one in (manifest.config, *manifest.layers)}
+        self._deliveries.forget(self._blob_here(digest) for digest in named)
+        with self._lock:
+            self._sent -= named
 
     def _write(
         self, target: Reference, images: Sequence[Assembled], manifests: Sequence[Manifest], there: AbstractSet[str]
@@ -126,7 +136,10 @@ class Uploader:
         with self._lock:
             if name not in self._sent:
                 self._sent.add(name)
-                self._workers.submit(task)
+                self._workers.submit(_bound(self._deliveries.bring, self._blob_here(name), task))
+
+    def _blob_here(self, digest: str) -> Blob:
+        return Blob(self._registry, self._repository, digest)
 
     def _base_layer(self, base: Image, layer: Descriptor) -> None:
         here, there = self._repository, base.repository
@@ -156,6 +169,11 @@ class Uploader:
             with self._lock:
                 self._moved_bytes += descriptor.size_bytes
                 self._emit(BytesMoved(step=PUSH, title=f"push to {self._repository}", done_bytes=self._moved_bytes))
+
+
+def _deliveries(_: Store) -> Deliveries:
+    """Return what one process remembers: ``Store.once`` makes it."""
+    return Deliveries()
 
 
 def _bound(function: Callable[..., None], *arguments: object) -> Callable[[], None]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from imagespec.builders.assembly.base import Image
+from imagespec.builders.assembly.base import BaseReader, Image
 from imagespec.builders.assembly.last_push import LastPush
 from imagespec.builders.assembly.layers import Layer
 from imagespec.builders.assembly.store import Store, key_of
@@ -31,7 +32,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def image(registry: FakeRegistry, *contents: bytes) -> Assembled:
     """Return an image of these layers over an empty base."""
-    config = canonical_json({"os": "linux", "architecture": "amd64", "layers": [one.hex() for one in contents]})
+    rootfs = {"type": "layers", "diff_ids": [str(described(one).digest) for one in contents]}
+    config = canonical_json({"os": "linux", "architecture": "amd64", "rootfs": rootfs})
     empty = Manifest.image(config=described(b"{}", OCI_CONFIG), layers=())
     base = Image(registry=registry, repository=HERE, manifest=empty, config={})
     layers = tuple(
@@ -167,3 +169,14 @@ def test_what_was_lost_meanwhile_is_brought_again_by_the_same_process(store: Sto
     assert [method for method, _ in registry.calls].count("refused") == 1
     for one in (b"a", b"b", b"y"):
         assert registry.read_blob(HERE, described(one).digest).read() == one
+
+
+def test_what_was_just_pushed_is_a_base_that_nobody_is_asked_for(store: Store) -> None:
+    registry = FakeRegistry()
+    written, _ = push(registry, store, b"a", b"b")
+    registry.calls.clear()
+    reader = BaseReader(store, registry, registry, lambda reference: reference)
+    found = reader.find(registry, Reference(HERE, None, written.digest), (PLATFORM,))
+    assert registry.calls == []
+    assert found[PLATFORM].manifest == registry.read_manifest(Reference(HERE, None, written.digest))
+    assert found[PLATFORM].config == json.loads(image(registry, b"a", b"b").config)

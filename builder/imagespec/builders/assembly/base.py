@@ -17,7 +17,7 @@ from imagespec.registry import Registry
 from imagespec.registry.layout import LayoutRegistry
 from imagespec.values import dataclass
 
-__all__ = ["BaseReader", "Image", "search_path"]
+__all__ = ["BaseReader", "Image", "keep_base", "search_path"]
 
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What BuildKit gives an image whose base says nothing."""
@@ -109,8 +109,7 @@ class BaseReader:
                 return Manifest(kept["media_type"], kept["text"].encode()).verify(reference.digest)
         manifest = registry.read_manifest(reference)
         if manifest is not None:
-            value = {"media_type": manifest.media_type, "text": manifest.data.decode()}
-            self._store.write_value("bases", manifest.descriptor.digest.encoded, value)
+            _keep_manifest(self._store, manifest)
         return manifest
 
     def _of_platform(self, registry: Registry, reference: Reference, manifest: Manifest, platform: Platform) -> Image:
@@ -133,8 +132,23 @@ class BaseReader:
         if not isinstance(kept, dict):
             with registry.read_blob(repository, config.digest) as stream:
                 kept = json.loads(stream.read())
-            self._store.write_value("bases", config.digest.encoded, kept)
+            _keep_config(self._store, config.digest, kept)
         return dict(kept)
+
+
+def keep_base(store: Store, manifest: Manifest, config: Mapping[str, Any]) -> None:
+    """Keep an image that was just pushed: what is built on it next need not read it back from the registry."""
+    _keep_manifest(store, manifest)
+    _keep_config(store, manifest.config.digest, config)
+
+
+def _keep_manifest(store: Store, manifest: Manifest) -> None:
+    value = {"media_type": manifest.media_type, "text": manifest.data.decode()}
+    store.write_value("bases", manifest.descriptor.digest.encoded, value)
+
+
+def _keep_config(store: Store, digest: Digest, config: Mapping[str, Any]) -> None:
+    store.write_value("bases", digest.encoded, config)
 
 
 def _wrong(reference: Reference, wanted: Platform, found: tuple[str, ...]) -> WrongPlatform:

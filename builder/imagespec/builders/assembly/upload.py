@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import BinaryIO, Final
 
-from imagespec.builders.assembly.base import Image
+from imagespec.builders.assembly.base import Image, keep_base
 from imagespec.builders.assembly.deliveries import Blob, Deliveries
 from imagespec.builders.assembly.last_push import LastPush
 from imagespec.builders.assembly.layers import Layer
@@ -103,6 +104,8 @@ class Uploader:
             self._forget(manifests)
             written = self._write(target, images, manifests, frozenset())
         last.keep(manifests)
+        for image, manifest in zip(images, manifests, strict=True):
+            keep_base(self._store, manifest, json.loads(image.config))
         return written
 
     def _forget(self, manifests: Sequence[Manifest]) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Protocol
 
 from imagespec.builders import Cancellation
+from imagespec.endings import Ending
 from imagespec.ensure import (
     BuildRequest,
     BuildResult,
@@ -32,9 +33,8 @@ from imagespec.registry import Resolver
 from imagespec.registry.copies import copy_image
 from imagespec.registry.many import LookUp, resolve_many
 from imagespec.snapshot import Files
-from imagespec.values import dataclass
 
-__all__ = ["Ending", "Locks", "NoLocks", "ensure_all", "look_up_all"]
+__all__ = ["Locks", "NoLocks", "ensure_all", "look_up_all"]
 
 _WORTH_TELLING_S = 0.1
 _SIGNAL_DELAY_S = 0.2
@@ -57,34 +57,6 @@ class NoLocks:
     def hold(self, target: Reference, cancellation: Cancellation, waiting: Callable[[str], None]) -> Iterator[None]:
         """Return a block that anybody may enter."""
         yield
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """What became of a request: a ``result``, or an ``error``; ``blocked_by`` is the parent that failed before it."""
-
-    request: BuildRequest
-    result: BuildResult | None = None
-    error: ImageSpecError | None = None
-    blocked_by: BuildRequest | None = None
-
-    @property
-    def state(self) -> ImageState:
-        """The state that it ended in."""
-        if self.result is not None:
-            return ImageState(self.result.outcome.value)
-        if self.blocked_by is not None:
-            return ImageState.BLOCKED
-        return ImageState.STOPPED if isinstance(self.error, Cancelled) else ImageState.FAILED
-
-    @property
-    def detail(self) -> str:
-        """Why it ended like that."""
-        if self.result is not None:
-            return self.result.reason
-        if self.blocked_by is not None:
-            return f"it is based on {self.blocked_by.label}"
-        return str(self.error)
 
 
 def ensure_all(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from imagespec.batch import Ending
+from imagespec.endings import Ending
 from imagespec.ensure import BuildRequest
 from imagespec.errors import Cancelled, ImageSpecError, RegistryUnreachable
 from imagespec.events import ImageState

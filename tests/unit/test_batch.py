@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from imagespec.batch import Ending, ensure_all
+from imagespec.batch import ensure_all
 from imagespec.builders import BuildOptions, Cancellation
+from imagespec.endings import Ending
 from imagespec.ensure import BuildRequest
 from imagespec.errors import BuildFailed, Cancelled, RegistryUnreachable, Unsupported
 from imagespec.events import Event, ImageChanged, ImageState

@@ -24,7 +24,7 @@ ROWS: tuple[str, ...] = (
     "fingerprint record pruning",
     "registry registry.api registry.hosts registry.answers registry.auth registry.referrers registry.wire "
     "builders builders.recorded builders.wrapped builders.commands builders.progress",
-    "flyte_tags.stand_in ensure graph validator",
+    "flyte_tags.stand_in ensure endings graph validator",
     "sources.content layouts sources.links sources.stat_cache sources.trees sources.walk sources.work_tree "
     "workspace target_lock resources sightings targets.revisions batch flyte_tags.stand_ins flyte_tags.disk "
     "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from imagespec.batch import Ending
 from imagespec.builders import BuildOptions
+from imagespec.endings import Ending
 from imagespec.ensure import BuildRequest
 from imagespec.errors import Cancelled, RegistryUnreachable
 from imagespec.events import BytesMoved, Emit, InImage

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from imagespec.batch import Ending
 from imagespec.builders.assembly.archive import write_archive
 from imagespec.cli.naming import say
+from imagespec.endings import Ending
 from imagespec.ensure import BuildRequest
 from imagespec.errors import InputError, SpecError, Unsupported
 from imagespec.registry import Registry

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imagespec.batch import Ending, ensure_all, look_up_all
+from imagespec.batch import ensure_all, look_up_all
 from imagespec.builders import Builder, Cancellation
 from imagespec.builders.cache_export import CacheExportingBuilder
 from imagespec.builders.instances import InstancePool, SpreadBuilder, instance_answers
@@ -22,6 +22,7 @@ from imagespec.cli.reporting import last_run
 from imagespec.cli.session import composed, stoppable
 from imagespec.cli.summary import exit_code, headline, record, result_line, tell
 from imagespec.compose import Composition
+from imagespec.endings import Ending
 from imagespec.ensure import BuildRequest
 from imagespec.errors import ImageSpecError
 from imagespec.events import Emit

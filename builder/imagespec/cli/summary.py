@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from imagespec.batch import Ending
 from imagespec.cli.naming import say
+from imagespec.endings import Ending
 from imagespec.ensure import BuildResult, Outcome, name_there
 from imagespec.events import ImageState
 from imagespec.report import error_lines

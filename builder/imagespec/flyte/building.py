@@ -7,8 +7,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from imagespec.batch import Ending, ensure_all
+from imagespec.batch import ensure_all
 from imagespec.compose import Composition
+from imagespec.endings import Ending
 from imagespec.ensure import BuildRequest
 from imagespec.identity import Target
 from imagespec.report import PlainReport

@@ -29,7 +29,7 @@ from imagespec.values import dataclass
 from imagespec.workspace import Workspace
 
 if TYPE_CHECKING:
-    from imagespec.batch import Ending
+    from imagespec.endings import Ending
 
 __all__ = ["Image", "Images"]
 

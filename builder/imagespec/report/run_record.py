@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from imagespec.batch import Ending
+from imagespec.endings import Ending
 from imagespec.ensure import BuildRequest
 from imagespec.report.recorder import ImageRecord
 

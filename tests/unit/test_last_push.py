@@ -48,7 +48,7 @@ def image(registry: FakeRegistry, *contents: bytes) -> Assembled:
 def push(registry: FakeRegistry, store: Store, *contents: bytes, to: Repository = HERE) -> tuple[Descriptor, list[str]]:
     """Push such an image as a process of its own; return what stands there, and the methods that were called."""
     registry.calls.clear()
-    with Uploader(registry, to, Store(store.path("records", "").parents[1]), discard) as uploader:
+    with Uploader(registry, to, Store(store.path("records", "").parent), discard) as uploader:
         written = uploader.write(Reference(to, "latest", None), [image(registry, *contents)])
     return written, sorted(method for method, _ in registry.calls)
 

@@ -4,7 +4,8 @@ The Dockerfile copies sources last, installs with uv from a warm cache mount, an
 by default, and with zstd where the engine's image store takes it. Edits are also measured with the Dockerfile that
 flytekit's default builder writes, its own start and its copying not counted. Ours is a process that reads the folder,
 makes the plan and builds it; the wheels lie in its own store as they lie in uv's cache mount, and both know the
-versions.
+versions. The bytes and requests come from two more runs of each through a counting server: the second is counted. The
+base of flytekit's Dockerfile is not read through it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.build_processes import LIMIT, OURS, median, pushed, remains
+from bench.build_processes import LIMIT, OURS, median, remains
 from bench.dockerfiles import flytekit_context, tools_context, tuned, uv_binary
 from bench.environment import engine, forget_image
 from bench.rows import ROOT, Run, Runner, attempts, cache_folder, in_turn, limit, row, say, test_bed
+from bench.servers import count_requests
 
 PART = "build"
 SCIENCE = ("numpy==2.2.6", "pandas==2.3.3", "scikit-learn==1.7.2")
@@ -35,7 +37,7 @@ _BASE_PYTHON = "/usr/bin/python3"
 
 def measure(*, quick: bool = False) -> Iterator[dict[str, Any]]:
     """Yield the rows; ``quick`` means fewer runs, no bytecode, and none with empty caches."""
-    bench = _Bench(3 if quick else 7)
+    bench = _Bench(3 if quick else 7, is_quick=quick)
     slow = [] if quick else [bench.packages_compiled, bench.nothing_at_hand]
     steps = [bench.few_files, bench.many_files, bench.packages_alone, *slow, bench.changed_package, bench.large_wheel]
     yield from attempts(PART, steps)
@@ -44,9 +46,11 @@ def measure(*, quick: bool = False) -> Iterator[dict[str, Any]]:
 class _Bench:
     """The test-bed, folders that stay between runs, and how both sides are run."""
 
-    def __init__(self, times: int) -> None:
+    def __init__(self, times: int, *, is_quick: bool) -> None:
         self.bed = test_bed()
+        self.host = str(self.bed["registry"])
         self.times = times
+        self.is_quick = is_quick
         self.work = cache_folder() / "build"
         self.cache = self.work / "cache"
         self.count = int.from_bytes(os.urandom(4), "big")
@@ -56,10 +60,6 @@ class _Bench:
             self.work / "package" / "imagespec",
             ignore=shutil.ignore_patterns("__pycache__"),
         )
-
-    @property
-    def host(self) -> str:
-        return str(self.bed["registry"])
 
     @property
     def base(self) -> str:
@@ -149,12 +149,31 @@ class _Bench:
                         repository=lambda: "edit-flytekit", before=edit_copy, is_plain=True),
         ]  # fmt: skip
         ours, peer, flytekit = in_turn(runners, self.times)
-        more = {"remains": remains(ours), "bytes_pushed": pushed(ours)}
-        title = f"one edited source, {name}"
+        sent = self._sent(*runners)
+        title, rest = f"one edited source, {name}", remains(ours)
         return [
-            row(PART, title, ours, peer, "docker buildx, COPY last", goal=tuned_goal, **more),
-            row(PART, title, ours, flytekit, "flytekit's Dockerfile, by buildx", goal=flytekit_goal, **more),
-        ]
+            row(PART, title, ours, peer, "docker buildx, COPY last", goal=tuned_goal, remains=rest, **sent[0]),
+            row(PART, title, ours, flytekit, "flytekit's Dockerfile, by buildx", goal=flytekit_goal, remains=rest,
+                **sent[1]),
+        ]  # fmt: skip
+
+    def _sent(self, ours: Runner, *peers: Runner) -> list[dict[str, int]]:
+        """Return what ours and each peer sends to the registry, as a row says it; where it is quick, ours alone."""
+        own = self.host
+        counted = []
+        with count_requests(own) as counter:
+            self.host = counter.host
+            try:
+                for runner in (ours, *(() if self.is_quick else peers)):
+                    runner.run()
+                    counter.read()
+                    runner.run()
+                    counted.append(counter.read())
+            finally:
+                self.host = own
+        mine = {"bytes_pushed": counted[0].bytes_pushed, "requests": counted[0].requests}
+        theirs = [{"peer_bytes_pushed": one.bytes_pushed, "peer_requests": one.requests} for one in counted[1:]]
+        return [{**mine, **one} for one in theirs or [{}] * max(1, len(peers))]
 
     def _tools(self) -> str:
         """Return the image that stands for flytekit's tool images, made when it is not in the registry yet."""
@@ -172,19 +191,20 @@ class _Bench:
         say("packages without bytecode")
         self._warm(SCIENCE)
         plain = self.ours(SCIENCE, repository=self._unique, before=lambda: self._forget("layers", "records"))
-        ours, peer = self._pair(plain, tuned(SCIENCE), "docker buildx, uv")
+        ours, peer, sent = self._pair(plain, tuned(SCIENCE), "docker buildx, uv")
         floor = in_turn([self._limit()], self.times)[0]
         zstd = ",compression=zstd,force-compression=true,oci-mediatypes=true"
-        fast, fastest = self._pair(plain, tuned(SCIENCE), "docker buildx, zstd", output=zstd)
+        fast, fastest, fastest_sent = self._pair(plain, tuned(SCIENCE), "docker buildx, zstd", output=zstd)
         parts = {name: median(floor, name) for name in ("inflate", "hash", "send")}
         more = {
             "remains": remains(ours, parts),
-            "bytes_pushed": pushed(ours),
             "limit": limit("bytes read, hashed and sent", floor, "build"),
         }
         return [
-            row(PART, "3 packages, wheels at hand", ours, peer, "docker buildx, uv, cache mount", goal=11, **more),
-            row(PART, "3 packages, its fastest setting", fast, fastest, "docker buildx, uv, zstd", goal=7, **more),
+            row(PART, "3 packages, wheels at hand", ours, peer, "docker buildx, uv, cache mount", goal=11, **more,
+                **sent),
+            row(PART, "3 packages, its fastest setting", fast, fastest, "docker buildx, uv, zstd", goal=7, **more,
+                **fastest_sent),
             row(
                 PART,
                 "3 packages, beside what the machine can do",
@@ -196,7 +216,7 @@ class _Bench:
                 at_most=True,
                 **more,
             ),
-        ]
+        ]  # fmt: skip
 
     def packages_compiled(self) -> list[dict[str, Any]]:
         """The same with bytecode: made for the first time, and at hand."""
@@ -204,14 +224,16 @@ class _Bench:
         self._warm(SCIENCE)
         forget = lambda: self._forget("layers", "records", "bytecode")  # noqa: E731
         first = self.ours(SCIENCE, repository=self._unique, bytecode=True, before=forget)
-        ours, peer = self._pair(first, tuned(SCIENCE, bytecode=True), "docker buildx, compiled")
-        again = in_turn([self.ours(SCIENCE, repository=self._unique, bytecode=True)], self.times)[0]
+        ours, peer, sent = self._pair(first, tuned(SCIENCE, bytecode=True), "docker buildx, compiled")
+        mounting = self.ours(SCIENCE, repository=self._unique, bytecode=True)
+        again = in_turn([mounting], self.times)[0]
         allowed = [replace(run, printed={"build": MAX_MOUNTED_S}) for run in again]
-        more = {"remains": remains(again), "bytes_pushed": pushed(again)}
+        more = {"remains": remains(again), **self._sent(mounting)[0]}
         return [
             row(PART, "3 packages, bytecode made", ours, peer, "docker buildx, uv, compiled", goal=2.5,
-                remains=remains(ours), bytes_pushed=pushed(ours)),
-            row(PART, "3 packages, another repository", again, peer, "docker buildx, uv, compiled", goal=15, **more),
+                remains=remains(ours), **sent),
+            row(PART, "3 packages, another repository", again, peer, "docker buildx, uv, compiled", goal=15,
+                **{**sent, **more}),
             row(PART, "3 packages, another repository, besides the start of the process", again, allowed,
                 f"a limit of {MAX_MOUNTED_S} s", what="build", goal=1, at_most=True, **more),
         ]  # fmt: skip
@@ -220,24 +242,25 @@ class _Bench:
         """The same without bytecode and with empty caches on both sides: what the network takes."""
         say("packages with empty caches")
         forget = lambda: self._forget("layers", "records", "wheels", "locks")  # noqa: E731
-        ours, peer = self._pair(
+        ours, peer, sent = self._pair(
             self.ours(SCIENCE, repository=self._unique, before=forget),
             tuned(SCIENCE),
             "docker buildx, empty cache",
             fresh_cache=True,
         )
         return [row(PART, "3 packages, empty caches", ours, peer, "docker buildx, empty cache mount", goal=8,
-                    remains=remains(ours), bytes_pushed=pushed(ours))]  # fmt: skip
+                    remains=remains(ours), **sent)]  # fmt: skip
 
     def _unique(self) -> str:
         return f"env-{self.fresh()}"
 
-    def _pair(self, ours: Runner, install: str, who: str, **more: Any) -> tuple[list[Run], list[Run]]:
+    def _pair(self, ours: Runner, install: str, who: str, **more: Any) -> tuple[list[Run], list[Run], dict[str, int]]:
+        """Return the runs of both sides, and what a row says of what they send."""
         empty = self.work / "empty"
         empty.mkdir(exist_ok=True)
         peer = self.buildx(install, who, context=str(empty), repository=self._unique, fresh_step=True, **more)
         first, second = in_turn([ours, peer], self.times)
-        return first, second
+        return first, second, self._sent(ours, peer)[0]
 
     def changed_package(self) -> list[dict[str, Any]]:
         """One small package changed among a hundred, in the repository that has the others.
@@ -259,9 +282,9 @@ class _Bench:
             self._forget_small_layers()
 
         ours = Runner(who="imagespec", command=command, environment=commands[0].environment, before=change)
-        mine, theirs = self._pair(ours, tuned(versions[0]), "docker buildx, uv")
+        mine, theirs, sent = self._pair(ours, tuned(versions[0]), "docker buildx, uv")
         return [row(PART, "one package of a hundred changed", mine, theirs, "docker buildx, uv", goal=15,
-                    remains=remains(mine), bytes_pushed=pushed(mine))]  # fmt: skip
+                    remains=remains(mine), **sent)]  # fmt: skip
 
     def large_wheel(self) -> list[dict[str, Any]]:
         """The memory that a large wheel takes: a module of 400 MB that cannot be compressed."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.rows import Run
 
-__all__ = ["LIMIT", "OURS", "median", "pushed", "remains"]
+__all__ = ["LIMIT", "OURS", "median", "remains"]
 
 _SAID = {"inflate": "inflating", "hash": "sha256 of contents", "send": "reading, sha256 and sending of wheels"}
 
@@ -30,18 +30,14 @@ declared = {"packages": packages} if packages else {}
 declared |= {"source_root": source, "source_copy_mode": "ALL"} if source else {}
 declared |= {"pip_extra_args": f"--find-links {index}"} if index else {}
 spec = Declaration(name="bench", base_image=base, builder_options={"bytecode": bytecode == "1"}, **declared)
-pushed = [0]
-def emit(event):
-    pushed[0] = max(pushed[0], getattr(event, "done_bytes", 0))
 workspace = Workspace(cwd="/", stat_cache=StatCache(cache + "/stat"), emit=discard)
 plan = make_plan(spec, workspace.take(spec, modules=()))
 with HttpRegistry() as registry:
     builder = DaemonlessBuilder(cache_dir=Path(cache), registry=registry)
-    builder.build(plan, workspace, Reference.parse(target), options=BuildOptions(), emit=emit)
+    builder.build(plan, workspace, Reference.parse(target), options=BuildOptions(), emit=discard)
 print(f"bench_build={time.perf_counter() - imported}", f"bench_start={start_cpu}", sep="\\n")
 children = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(f"bench_cpu={time.process_time()}", f"bench_children={children.ru_utime + children.ru_stime}", sep="\\n")
-print(f"bench_pushed={pushed[0]}")
 """
 #: What no builder can avoid: reading the wheels, hashing what is in them and what is sent, and sending it. What
 #: inflating them takes is told apart.
@@ -90,11 +86,6 @@ print(f"bench_inflate={inflating}")
 def median(runs: Sequence[Run], what: str) -> float:
     """Return the median of a figure that the runs printed."""
     return statistics.median(run.seconds(what) for run in runs)
-
-
-def pushed(runs: Sequence[Run]) -> int:
-    """Return how many bytes one of our runs sent."""
-    return int(median(runs, "pushed"))
 
 
 def remains(runs: Sequence[Run], parts: Mapping[str, float] | None = None) -> str:

@@ -12,7 +12,8 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from bench.environment import buildx_build, debian_program, engine, install_dockerfile, tag_as, uv_program
@@ -96,31 +97,35 @@ class _Bench:
     def by_buildkit(self) -> list[dict[str, Any]]:
         """An environment that only BuildKit can make, all steps anew: what our way to push through the engine saves."""
         say("our BuildKit path")
-        spec, file = self._work / "by-buildkit.yaml", self._work / "Dockerfile-by-buildkit"
-        prefix = f"{self._bed['registry']}/bench"
-        base = f"{self._bed['registry']}/{self._base()}"
-        target = f"{prefix}/peer-by-buildkit:latest"
+        sides = {"imagespec": self._by_buildkit, BUILDX: self._buildx_anew}
+        mine, theirs = in_turn([make(self._bed["registry"]) for make in sides.values()], self._times)
+        sent = {who: self._traffic(make) for who, make in sides.items()}
+        name = f"{len(PACKAGES)} packages and a command, by BuildKit on both sides"
+        return [row(PART, name, mine, theirs, BUILDX, **_said(sent, BUILDX))]
+
+    def _by_buildkit(self, host: str) -> Runner:
+        spec = self._work / "by-buildkit.yaml"
 
         def declare() -> None:
             spec.write_text(
-                f"name: by-buildkit\nregistry: {prefix}\nbase_image: {base}\nenv: {{SALT: s{uuid.uuid4().hex}}}\n"
+                f"name: by-buildkit\nregistry: {host}/bench\nbase_image: {host}/{self._base()}\n"
+                f"env: {{SALT: s{uuid.uuid4().hex}}}\n"
                 f"packages: [{', '.join(PACKAGES)}]\ncommands: ['true']\nbuilder_options: {{bytecode: false}}\n"
             )
 
+        command = [sys.executable, "-m", "imagespec", "build", str(spec), "--builder", "buildkit"]
+        return Runner(who="imagespec", command=command, environment=self._environment, before=declare)
+
+    def _buildx_anew(self, host: str) -> Runner:
+        file = self._work / "Dockerfile-by-buildkit"
+
         def write() -> None:
             salt = f"ENV SALT=s{uuid.uuid4().hex}\n"
-            file.write_text(install_dockerfile(base, PACKAGES, environment=salt) + "RUN true\n")
+            dockerfile = install_dockerfile(f"{host}/{self._base()}", PACKAGES, environment=salt)
+            file.write_text(dockerfile + "RUN true\n")
 
-        ours = [sys.executable, "-m", "imagespec", "build", str(spec), "--builder", "buildkit"]
-        peer = buildx_build(self._bed, target, str(file), self._work / "empty")
-        mine, theirs = in_turn(
-            [
-                Runner(who="imagespec", command=ours, environment=self._environment, before=declare),
-                Runner(who=BUILDX, command=peer, environment=self._environment, before=write),
-            ],
-            self._times,
-        )
-        return [row(PART, f"{len(PACKAGES)} packages and a command, by BuildKit on both sides", mine, theirs, BUILDX)]
+        command = buildx_build(self._bed, f"{host}/bench/peer-by-buildkit:latest", str(file), self._work / "empty")
+        return Runner(who=BUILDX, command=command, environment=self._environment, before=write)
 
     def _beside(self, name: str, named: Callable[[], tuple[str, str]]) -> list[dict[str, Any]]:
         """Return a row for each peer; ``named`` gives the repository and the variable of each run."""
@@ -128,21 +133,16 @@ class _Bench:
         if debian_program("buildah", "usr/bin/buildah"):
             makers[BUILDAH] = self._buildah
         runs = in_turn([make(self._bed["registry"], named) for make in makers.values()], self._times)
-        sent = {who: self._traffic(make, named) for who, make in makers.items()}
-        ours = sent["imagespec"]
+        sent = {who: self._traffic(partial(make, named=named)) for who, make in makers.items()}
         return [
-            row(
-                PART, name, runs[0], found, who,
-                bytes_pushed=ours.bytes_pushed, requests=ours.requests,
-                peer_bytes_pushed=sent[who].bytes_pushed, peer_requests=sent[who].requests,
-            )
+            row(PART, name, runs[0], found, who, **_said(sent, who))
             for who, found in list(zip(makers, runs, strict=True))[1:]
-        ]  # fmt: skip
+        ]
 
-    def _traffic(self, make: Callable[..., Runner], named: Callable[[], tuple[str, str]]) -> Traffic:
+    def _traffic(self, make: Callable[[str], Runner]) -> Traffic:
         """Return what the second of two runs sends, the first having filled registry and caches under that host."""
         with count_requests(self._bed["registry"]) as counter:
-            runner = make(counter.host, named)
+            runner = make(counter.host)
             runner.run()
             counter.read()
             runner.run()
@@ -214,6 +214,17 @@ class _Bench:
             "HOME": str(storage),
         }
         return Runner(who=BUILDAH, command=["sh", str(script)], environment=environment, before=write)
+
+
+def _said(sent: Mapping[str, Traffic], who: str) -> dict[str, int]:
+    """Return what a row says of what both sides send."""
+    ours, theirs = sent["imagespec"], sent[who]
+    return {
+        "bytes_pushed": ours.bytes_pushed,
+        "requests": ours.requests,
+        "peer_bytes_pushed": theirs.bytes_pushed,
+        "peer_requests": theirs.requests,
+    }
 
 
 def _plain_dockerfile(base: str, packages: Sequence[str], salt: str) -> str:

@@ -17,6 +17,7 @@ from imagespec.builders.assembly.store import Store
 from imagespec.builders.auto import AutoBuilder
 from imagespec.builders.buildkit import BuildKitBuilder
 from imagespec.builders.daemonless import DaemonlessBuilder
+from imagespec.builders.engine_check import EngineCheck
 from imagespec.builders.noop import NoopBuilder
 from imagespec.builders.recorded import RecordedBuilder
 from imagespec.clients import Clients
@@ -177,6 +178,10 @@ class Composition(Clients):
         return TargetLocks(self.settings.cache_dir / "locks")
 
     @cached_property
+    def _engine_check(self) -> EngineCheck:
+        return EngineCheck()
+
+    @cached_property
     def store(self) -> Store:
         """What the daemonless builder keeps on this machine."""
         return Store(self.settings.cache_dir / "daemonless")
@@ -280,6 +285,7 @@ class Composition(Clients):
             docker_config_dir=self.settings.docker_config_dir.absolute(),
             is_insecure=lambda host: hosts.origin(host).scheme == "http",
             locate=self.locate,
+            engine_check=self._engine_check,
         )
 
     def _daemonless(self, registry: Registry) -> DaemonlessBuilder:

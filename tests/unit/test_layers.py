@@ -30,8 +30,8 @@ ROWS: tuple[str, ...] = (
     "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http "
     "registry.copies registry.layers registry.layout registry.many registry.mirrors registry.tokens "
     "registry.transport registry.facts registry.records ledger builders.instances builders.cache_export "
-    "builders.host_uv builders.auto builders.buildkit builders.noop builders.staging builders.uv_binary "
-    "builders.daemonless builders.assembly builders.assembly.*",
+    "builders.engine_check builders.host_uv builders.auto builders.buildkit builders.noop builders.staging "
+    "builders.uv_binary builders.daemonless builders.assembly builders.assembly.*",
     "settings identity flyte_tags.names clients compose doctor report report.* push_sizes",
     "image_spec targets.named targets.folders targets.importing targets.discovery targets.hiding_places task "
     "task.* flyte flyte.* __main__ __init__ cli cli.*",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from imagespec.builders.commands import (
     context_texts,
     environment_script,
 )
+from imagespec.builders.engine_check import ENGINE_HINT, EngineCheck, last_line
 from imagespec.builders.instances import docker_context
 from imagespec.builders.progress import ProgressDecoder
 from imagespec.builders.staging import work_folder, write_context
@@ -52,11 +54,9 @@ _START_PATIENCE_S: Final = 1.0
 _STOP_PATIENCE_S: Final = 15.0
 # The client kills its plugin at the third interrupt.
 _INTERRUPTS: Final = (((signal.SIGINT,), 8.0), ((signal.SIGINT, signal.SIGINT), 4.0), ((signal.SIGKILL,), 3.0))
-_CONTAINERD_STORE: Final = "io.containerd.snapshotter.v1"
 _PLACE: Final = re.compile(r"^Dockerfile:(\d+)$", re.MULTILINE)
 _AGAIN_HINT: Final = "nothing was pushed; mend what the output above says and build again"
 _OWN_WORDS: Final = "imagespec: "
-_ENGINE_HINT: Final = "start Docker, or set DOCKER_HOST to an engine that answers"
 
 
 class BuildKitBuilder:
@@ -75,10 +75,12 @@ class BuildKitBuilder:
         locate: Callable[[Reference], Reference],
         docker_config_dir: Path,
         docker: str = "docker",
+        engine_check: EngineCheck | None = None,
     ) -> None:
         """``registry`` and ``engine`` verify what was pushed or loaded; ``docker_config_dir`` is the user's own.
 
         ``is_insecure`` tells plain-HTTP hosts, ``locate`` where a base is pulled from (a mirror, or itself).
+        ``engine_check`` is one that several builders share.
         """
         self._template = template
         self._store = store
@@ -88,6 +90,7 @@ class BuildKitBuilder:
         self._locate = locate
         self._docker_config_dir = docker_config_dir
         self._docker = docker
+        self._engine_check = engine_check or EngineCheck(docker)
         self._passes_on = False
 
     def check(self, plan: BuildPlan) -> None:
@@ -96,22 +99,10 @@ class BuildKitBuilder:
 
     def prepare(self, plan: BuildPlan, options: BuildOptions) -> None:
         """Raise EngineUnavailable when no engine with buildx answers."""
-        from python_on_whales import ClientNotFoundError, DockerClient
-        from python_on_whales.exceptions import DockerException
-
-        client = DockerClient(client_call=[self._docker], client_type="docker")
-        try:
-            if not client.buildx.is_installed():
-                raise EngineUnavailable(
-                    "engine: docker has no buildx plugin", hint="install docker-buildx (Debian: docker-buildx)"
-                )
-            if not options.builder_instance:
-                client.version()
-                self._passes_on = _has_image_store(client)
-        except ClientNotFoundError as error:
-            raise EngineUnavailable("engine: there is no docker client on the PATH", hint=_ENGINE_HINT) from error
-        except DockerException as error:
-            raise EngineUnavailable(f"engine: {_last_line(error.stderr)}", hint=_ENGINE_HINT) from error
+        if options.builder_instance:
+            self._engine_check.require_buildx()
+        else:
+            self._passes_on = self._engine_check.passes_on()
 
     def build(
         self, plan: BuildPlan, files: Files, target: Reference, *, options: BuildOptions, emit: Emit
@@ -259,17 +250,6 @@ class _NotThere(IntegrityError):
     """What was built is not where it was to be pushed."""
 
 
-def _has_image_store(client: DockerClient) -> bool:
-    """Return whether the default builder is an engine that keeps its images in containerd's store."""
-    from python_on_whales.exceptions import DockerException
-
-    try:
-        status = client.system.info().driver_status or []
-        return ["driver-type", _CONTAINERD_STORE] in status and client.buildx.inspect().driver == "docker"
-    except DockerException:
-        return False
-
-
 def _lines(client: DockerClient, keywords: dict[str, Any]) -> Iterator[str]:
     lines = client.buildx.build(**keywords)
     yield from cast("Iterator[str]", lines)
@@ -292,7 +272,8 @@ def _stop(process_id: Path, is_up: threading.Event) -> None:
         for number in signals:
             if not _is_running(client):
                 return
-            os.kill(client, number)
+            with contextlib.suppress(ProcessLookupError):  # it ended in between
+                os.kill(client, number)
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline and _is_running(client):
             time.sleep(0.05)
@@ -330,15 +311,15 @@ def _failure(decoder: ProgressDecoder, exit_status: int) -> Exception:
     said = decoder.plain_text
     if failed is None:
         if "Cannot connect to the Docker daemon" in said or "error during connect" in said:
-            return EngineUnavailable(f"engine: {_last_line(said)}", hint=_ENGINE_HINT)
+            return EngineUnavailable(f"engine: {last_line(said)}", hint=ENGINE_HINT)
         if "code = Unavailable" in said or "error reading from server" in said:
-            return EngineUnavailable(f"engine: stopped in the middle: {_last_line(said)}", hint=_ENGINE_HINT)
+            return EngineUnavailable(f"engine: stopped in the middle: {last_line(said)}", hint=ENGINE_HINT)
         return BuildFailed(
-            f"build: {_last_line(said) or 'docker buildx stopped'}", exit_status=exit_status, hint=_AGAIN_HINT
+            f"build: {last_line(said) or 'docker buildx stopped'}", exit_status=exit_status, hint=_AGAIN_HINT
         )
     place = _PLACE.search(said)
     where = f" (line {place[1]} of what 'imagespec dockerfile' shows)" if place else ""
-    why = f"exit code {failed.exit_code}" if failed.exit_code is not None else _last_line(failed.error)
+    why = f"exit code {failed.exit_code}" if failed.exit_code is not None else last_line(failed.error)
     # Our own steps say what is wrong in the last line before they stop.
     if failed.log_tail and failed.log_tail[-1].startswith(_OWN_WORDS):
         why = failed.log_tail[-1].removeprefix(_OWN_WORDS)
@@ -349,8 +330,3 @@ def _failure(decoder: ProgressDecoder, exit_status: int) -> Exception:
         log_tail=failed.log_tail,
         hint=_AGAIN_HINT,
     )
-
-
-def _last_line(text: str | None) -> str:
-    lines = [line for line in (text or "").strip().splitlines() if line.strip()]
-    return lines[-1].removeprefix("ERROR: ").strip() if lines else ""

@@ -23,7 +23,7 @@ from bench.build_processes import LIMIT, OURS, median, remains
 from bench.dockerfiles import flytekit_context, tools_context, tuned, uv_binary
 from bench.environment import engine, forget_image
 from bench.rows import ROOT, Run, Runner, attempts, cache_folder, in_turn, limit, row, say, test_bed
-from bench.servers import count_requests
+from bench.servers import count_requests, traffic_of
 
 PART = "build"
 SCIENCE = ("numpy==2.2.6", "pandas==2.3.3", "scikit-learn==1.7.2")
@@ -160,20 +160,14 @@ class _Bench:
     def _sent(self, ours: Runner, *peers: Runner) -> list[dict[str, int]]:
         """Return what ours and each peer sends to the registry, as a row says it; where it is quick, ours alone."""
         own = self.host
-        counted = []
         with count_requests(own) as counter:
             self.host = counter.host
             try:
-                for runner in (ours, *(() if self.is_quick else peers)):
-                    runner.run()
-                    counter.read()
-                    runner.run()
-                    counted.append(counter.read())
+                mine = counter.second(ours.run)
+                theirs = [None if self.is_quick else counter.second(peer.run) for peer in peers]
             finally:
                 self.host = own
-        mine = {"bytes_pushed": counted[0].bytes_pushed, "requests": counted[0].requests}
-        theirs = [{"peer_bytes_pushed": one.bytes_pushed, "peer_requests": one.requests} for one in counted[1:]]
-        return [{**mine, **one} for one in theirs or [{}] * max(1, len(peers))]
+        return [traffic_of(mine, one) for one in theirs or [None]]
 
     def _tools(self) -> str:
         """Return the image that stands for flytekit's tool images, made when it is not in the registry yet."""
@@ -215,6 +209,7 @@ class _Bench:
                 goal=2,
                 at_most=True,
                 **more,
+                **{name: sent[name] for name in ("bytes_pushed", "requests")},
             ),
         ]  # fmt: skip
 

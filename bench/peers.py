@@ -12,13 +12,13 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from bench.environment import buildx_build, debian_program, engine, install_dockerfile, tag_as, uv_program
 from bench.rows import Runner, attempts, cache_folder, in_turn, limit, peer_python, row, say, test_bed
-from bench.servers import Traffic, count_requests
+from bench.servers import Traffic, count_requests, traffic_of
 
 PART = "build"
 FLYTEKIT = "flytekit==1.16.31"
@@ -101,7 +101,7 @@ class _Bench:
         mine, theirs = in_turn([make(self._bed["registry"]) for make in sides.values()], self._times)
         sent = {who: self._traffic(make) for who, make in sides.items()}
         name = f"{len(PACKAGES)} packages and a command, by BuildKit on both sides"
-        return [row(PART, name, mine, theirs, BUILDX, **_said(sent, BUILDX))]
+        return [row(PART, name, mine, theirs, BUILDX, **traffic_of(sent["imagespec"], sent[BUILDX]))]
 
     def _by_buildkit(self, host: str) -> Runner:
         spec = self._work / "by-buildkit.yaml"
@@ -135,18 +135,14 @@ class _Bench:
         runs = in_turn([make(self._bed["registry"], named) for make in makers.values()], self._times)
         sent = {who: self._traffic(partial(make, named=named)) for who, make in makers.items()}
         return [
-            row(PART, name, runs[0], found, who, **_said(sent, who))
+            row(PART, name, runs[0], found, who, **traffic_of(sent["imagespec"], sent[who]))
             for who, found in list(zip(makers, runs, strict=True))[1:]
         ]
 
     def _traffic(self, make: Callable[[str], Runner]) -> Traffic:
         """Return what the second of two runs sends, the first having filled registry and caches under that host."""
         with count_requests(self._bed["registry"]) as counter:
-            runner = make(counter.host)
-            runner.run()
-            counter.read()
-            runner.run()
-            return counter.read()
+            return counter.second(make(counter.host).run)
 
     def _base(self) -> str:
         return str(self._bed["bases"]["python3.11"])
@@ -214,17 +210,6 @@ class _Bench:
             "HOME": str(storage),
         }
         return Runner(who=BUILDAH, command=["sh", str(script)], environment=environment, before=write)
-
-
-def _said(sent: Mapping[str, Traffic], who: str) -> dict[str, int]:
-    """Return what a row says of what both sides send."""
-    ours, theirs = sent["imagespec"], sent[who]
-    return {
-        "bytes_pushed": ours.bytes_pushed,
-        "requests": ours.requests,
-        "peer_bytes_pushed": theirs.bytes_pushed,
-        "peer_requests": theirs.requests,
-    }
 
 
 def _plain_dockerfile(base: str, packages: Sequence[str], salt: str) -> str:

@@ -12,12 +12,12 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.request import urlopen
 
-__all__ = ["Counter", "Traffic", "count_requests", "server"]
+__all__ = ["Counter", "Traffic", "count_requests", "server", "traffic_of"]
 
 _BLOCK_BYTES = 1 << 18
 _COUNTS = "/-/counts"
@@ -44,6 +44,19 @@ class Counter:
         """Return what was counted since the last time."""
         with urlopen(f"http://{self.host}{_COUNTS}", timeout=30) as answer:
             return Traffic(**json.load(answer))
+
+    def second(self, run: Callable[[], object]) -> Traffic:
+        """Return what the second of two runs sends, the first having filled registry and caches under this host."""
+        run()
+        self.read()
+        run()
+        return self.read()
+
+
+def traffic_of(ours: Traffic, peer: Traffic | None = None) -> dict[str, int]:
+    """Return what a row says of what both sides send."""
+    told = {"bytes_pushed": ours.bytes_pushed, "requests": ours.requests}
+    return told if peer is None else {**told, "peer_bytes_pushed": peer.bytes_pushed, "peer_requests": peer.requests}
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from imagespec.builders.engine_check import ENGINE_HINT, last_line
 from imagespec.builders.host_uv import host_uv
 from imagespec.compose import Composition
 from imagespec.errors import ImageSpecError, InvalidReference, SettingsError
@@ -78,9 +79,8 @@ def _engine(composition: Composition) -> Iterator[Finding]:
     try:
         server = client.version().server
     except DockerException as error:
-        said = (error.stderr or "").strip().splitlines()
-        fix = "start Docker, or set DOCKER_HOST to an engine that answers"
-        yield Finding(subject="engine", state=State.BAD, detail=said[-1] if said else "no answer", fix=fix)
+        detail = last_line(error.stderr) or "no answer"
+        yield Finding(subject="engine", state=State.BAD, detail=detail, fix=ENGINE_HINT)
         return
     where = composition.settings.docker_host or "the client's context"
     version = server.version if server else None

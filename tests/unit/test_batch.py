@@ -246,7 +246,8 @@ def test_ctrl_c_between_any_two_instructions_is_not_waited_for_in_vain(moment: i
     assert all(ending.result or isinstance(ending.error, Cancelled) for ending in endings)
 
 
-def test_a_program_that_exits_at_ctrl_c_waits_until_its_builds_have_stopped() -> None:
+@pytest.mark.parametrize("error", [Cancelled("build: stopped"), ZeroDivisionError()], ids=["stopped", "a bug"])
+def test_a_program_that_exits_at_ctrl_c_waits_until_its_builds_have_stopped(error: Exception) -> None:
     cancellation, stopped = Cancellation(), threading.Event()
 
     def before(target: Reference) -> None:
@@ -255,7 +256,7 @@ def test_a_program_that_exits_at_ctrl_c_waits_until_its_builds_have_stopped() ->
             time.sleep(0.001)
         time.sleep(0.05)
         stopped.set()
-        raise Cancelled("build: stopped")
+        raise error
 
     world = World(before)
     with interrupts(lambda *_: sys.exit(1)), pytest.raises(SystemExit):

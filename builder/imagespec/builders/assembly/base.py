@@ -132,23 +132,19 @@ class BaseReader:
         if not isinstance(kept, dict):
             with registry.read_blob(repository, config.digest) as stream:
                 kept = json.loads(stream.read())
-            _keep_config(self._store, config.digest, kept)
+            self._store.write_value("bases", config.digest.encoded, kept)
         return dict(kept)
 
 
 def keep_base(store: Store, manifest: Manifest, config: Mapping[str, Any]) -> None:
     """Keep an image that was just pushed: what is built on it next need not read it back from the registry."""
     _keep_manifest(store, manifest)
-    _keep_config(store, manifest.config.digest, config)
+    store.write_value("bases", manifest.config.digest.encoded, config)
 
 
 def _keep_manifest(store: Store, manifest: Manifest) -> None:
     value = {"media_type": manifest.media_type, "text": manifest.data.decode()}
     store.write_value("bases", manifest.descriptor.digest.encoded, value)
-
-
-def _keep_config(store: Store, digest: Digest, config: Mapping[str, Any]) -> None:
-    store.write_value("bases", digest.encoded, config)
 
 
 def _wrong(reference: Reference, wanted: Platform, found: tuple[str, ...]) -> WrongPlatform:

@@ -175,6 +175,16 @@ def test_absent_in_every_dialect(said: Move, serve: Serve, client: Client, clock
     assert clock.slept == []
 
 
+def test_what_was_absent_is_asked_for_once_more_with_one_request(serve: Serve, client: Client) -> None:
+    missing = answer(404, V2)
+    server = serve(missing, missing, missing, found, found)
+    registry = client()
+    reference = Reference.parse(f"{server.host}/x/y:1")
+    answers = [registry.resolve(reference) for _ in range(4)]
+    assert [str(one.digest) if one else "" for one in answers] == ["", "", DIGEST, DIGEST]
+    assert [asked.method for asked in server.asked] == ["HEAD", "GET", "GET", "GET", "HEAD"]
+
+
 PASSING = {
     "503 once": ((answer(503), found), 2, (0.5,)),
     "two resets": ((cut(), cut(), found), 3, (0.5, 1.0)),

@@ -20,7 +20,7 @@ from imagespec.errors import (
     Unauthorized,
 )
 from imagespec.names import Repository
-from imagespec.oci import digest_of
+from imagespec.oci import OCI_CONFIG, digest_of
 from imagespec.registry.hosts import Limits
 from imagespec.registry.http import HttpRegistry
 from tests.fakes.images import body, described
@@ -55,6 +55,15 @@ def test_an_upload_cut_anywhere_is_whole_or_a_clean_error(seed: int, serve: Serv
         assert lossy.blobs[str(digest_of(data))] == data
     assert all(digest_of(kept) == digest_of(data) for kept in lossy.blobs.values())
     assert len(server.asked) < 30
+
+
+def test_a_config_is_sent_and_not_asked_for(serve: Serve, client: Client) -> None:
+    data = b"{}"
+    lossy = Lossy(lambda length: None)
+    server = serve(then=lossy)
+    assert client().write_blob(_repository(server), described(data, OCI_CONFIG), body(data)) is True
+    assert [asked.method for asked in server.asked] == ["POST", "PUT"]
+    assert lossy.blobs[str(digest_of(data))] == data
 
 
 def test_a_cut_upload_goes_on_where_it_stands(serve: Serve, client: Client, clock: SlidingClock) -> None:

@@ -85,7 +85,7 @@ def test_a_write_is_done_when_it_can_be_read(
 @pytest.mark.parametrize(
     ("moves", "kind", "message", "requests"),
     [
-        ((created, *(absent,) * 20), RegistryError, "the registry serves nothing", 7),
+        ((created, *(absent,) * 20), RegistryError, "the registry serves nothing", 5),
         ((created, *(shown(OTHER),) * 20), RegistryError, "the registry serves sha256", 4),
         ((answer(201, {"Docker-Content-Digest": str(digest_of(b"x"))}),), IntegrityError, "stored", 1),
         ((coded(400, "TAG_INVALID", "the tag is immutable"),), Denied, "immutable", 1),

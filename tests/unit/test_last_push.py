@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from imagespec.builders import BuildOptions
 from imagespec.builders.assembly.base import BaseReader, Image
 from imagespec.builders.assembly.last_push import LastPush
 from imagespec.builders.assembly.layers import Layer
@@ -17,6 +18,9 @@ from imagespec.errors import RegistryError
 from imagespec.events import discard
 from imagespec.names import Reference, Repository
 from imagespec.oci import OCI_CONFIG, OCI_LAYER_TAR, Descriptor, Manifest, Platform, canonical_json
+from imagespec.planner import make_plan
+from imagespec.snapshot import Snapshot
+from imagespec.spec import Declaration
 from tests.fakes.images import body, described
 from tests.fakes.registry import FakeRegistry
 
@@ -179,3 +183,20 @@ def test_what_was_just_pushed_is_a_base_that_nobody_is_asked_for(store: Store) -
     assert registry.calls == []
     assert found[PLATFORM].manifest == registry.read_manifest(Reference(HERE, None, written.digest))
     assert found[PLATFORM].config == json.loads(image(registry, b"a", b"b").config)
+
+
+@pytest.mark.parametrize(("is_same_process", "looked_up"), [(True, 0), (False, 1)])
+def test_a_parent_that_this_process_has_pushed_is_not_looked_up(
+    store: Store, is_same_process: bool, looked_up: int
+) -> None:
+    registry, mirrored = FakeRegistry(), FakeRegistry()
+    with Uploader(registry, HERE, store, discard) as uploader:
+        written = uploader.write(Reference(HERE, "latest", None), [image(registry, b"a", b"b")])
+    registry.calls.clear()
+    seen_by = store if is_same_process else Store(store.path("records", "").parent)
+    reader = BaseReader(seen_by, registry, mirrored, lambda reference: reference)
+    parent = Reference(HERE, "latest", written.digest)
+    plan = make_plan(Declaration(name="child", platform=str(PLATFORM)), Snapshot())
+    assert reader.read(plan, BuildOptions(base=parent))[PLATFORM].registry is registry
+    assert [method for method, _ in registry.calls].count("resolve") == looked_up
+    assert mirrored.calls == []

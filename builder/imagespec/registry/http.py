@@ -20,6 +20,7 @@ from imagespec.names import Digest, Reference, Repository
 from imagespec.oci import (
     INDEX_TYPES,
     MANIFEST_TYPES,
+    OCI_CONFIG,
     Descriptor,
     Manifest,
     Platform,
@@ -64,6 +65,7 @@ class HttpRegistry:
             sleep=sleep,
             jitter=jitter,
         )
+        self._absent: set[Reference] = set()
 
     @property
     def transport(self) -> Transport:
@@ -83,18 +85,14 @@ class HttpRegistry:
     def resolve(self, reference: Reference, platforms: tuple[Platform, ...] = ()) -> Descriptor | None:
         """Return the manifest's descriptor, or None when it is absent: one HEAD, more where that leaves a doubt."""
         attempts = self._transport.attempts()
-        request = api.head_manifest(reference)
-        try:
-            answer = self._transport.exchange(request, attempts)
-            descriptor = _described(request, reference, answer)
-        except RegistryError as error:
-            if not _is_unexplained(request, error):
-                raise
-            descriptor = None  # an answer to HEAD has no body, hence no code: GET tells what it meant
+        # What was absent is asked for with GET, which settles it alone where it is absent still.
+        descriptor = None if reference in self._absent else self._head(reference, attempts)
         if descriptor is None or (platforms and descriptor.media_type in INDEX_TYPES):
             manifest = self._manifest(reference, attempts)
             if manifest is None:
+                self._absent.add(reference)
                 return None
+            self._absent.discard(reference)
             descriptor = manifest.descriptor
             self._check_platforms(reference, manifest, platforms, attempts)
         elif platforms:
@@ -103,6 +101,15 @@ class HttpRegistry:
                 return None
             self._check_platforms(reference, manifest, platforms, attempts)
         return descriptor
+
+    def _head(self, reference: Reference, attempts: Attempts) -> Descriptor | None:
+        request = api.head_manifest(reference)
+        try:
+            return _described(request, reference, self._transport.exchange(request, attempts))
+        except RegistryError as error:
+            if not _is_unexplained(request, error):
+                raise
+            return None  # an answer to HEAD has no body, hence no code: GET tells what it meant
 
     def _check_platforms(
         self, reference: Reference, manifest: Manifest, wanted: tuple[Platform, ...], attempts: Attempts
@@ -153,9 +160,12 @@ class HttpRegistry:
         return cast("BinaryIO", io.BufferedReader(stream, 1 << 20))
 
     def write_blob(self, repository: Repository, descriptor: Descriptor, body: OpenBody) -> bool:
-        """Return whether the blob had to be sent: it is looked up first, and then uploaded."""
+        """Return whether the blob had to be sent: it is looked up first, unless it is a config, and then uploaded.
+
+        A config is one image's own, and sending it costs hardly more than the question.
+        """
         attempts = self._transport.attempts(descriptor.size_bytes)
-        if self._has_blob(repository, descriptor.digest, attempts):
+        if descriptor.media_type != OCI_CONFIG and self._has_blob(repository, descriptor.digest, attempts):
             return False
         Upload(self._transport, repository, descriptor, body, attempts).run()
         return True
@@ -203,6 +213,7 @@ class HttpRegistry:
         told = content_digest(request, answer)
         if told is not None and told.algorithm == "sha256" and told != descriptor.digest:
             raise IntegrityError(f"write {reference}: the registry stored {told}, not {descriptor.digest}")
+        self._absent.discard(reference)
         written = replace(reference, digest=None) if reference.tag else reference.with_digest(descriptor.digest)
         self._verify(written, descriptor)
         subject = subject_of(manifest)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from imagespec.builders import BuildOptions
+from imagespec.builders.assembly.deliveries import Blob, deliveries_of
 from imagespec.builders.assembly.store import Store
 from imagespec.errors import InputMissing, IntegrityError, SpecError, Unsupported, WrongPlatform
 from imagespec.names import Digest, Reference, Repository
@@ -96,7 +97,8 @@ class BaseReader:
             path, _, digest = options.base_layout.rpartition("@")
             return LayoutRegistry(Path(path)), Reference(_LAYOUT_REPOSITORY, None, Digest.parse(digest))
         if options.base is not None:
-            found_here = self._registry.resolve(options.base) is not None
+            base = Blob(self._registry, options.base.repository, str(options.base.digest))
+            found_here = deliveries_of(self._store).has(base) or self._registry.resolve(options.base) is not None
             return (self._registry if found_here else self._bases), options.base
         if isinstance(plan.base, BaseImage):
             return self._bases, self._locate(Reference.parse(plan.base.reference))

@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
+from imagespec.builders.assembly.store import Store
 from imagespec.names import Repository
 from imagespec.registry import Registry
 from imagespec.values import dataclass
 
-__all__ = ["Blob", "Deliveries"]
+__all__ = ["Blob", "Deliveries", "deliveries_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A blob's place: ``digest`` in a repository, as it is reached through one client."""
+    """The place of a blob or a manifest: ``digest`` in a repository, as it is reached through one client."""
 
     registry: Registry
     repository: Repository
@@ -36,6 +37,11 @@ class Deliveries:
         """Return whether the blob was brought, or seen, there."""
         with self._changed:
             return blob in self._there
+
+    def note(self, blob: Blob) -> None:
+        """Know that the blob, or the manifest, is there: the registry has shown it."""
+        with self._changed:
+            self._there.add(blob)
 
     def bring(self, blob: Blob, send: Callable[[], None]) -> None:
         """Return when the blob is there: brought by ``send``, unless another thread has brought it or does so now."""
@@ -60,3 +66,12 @@ class Deliveries:
         """Know nothing of these blobs any more."""
         with self._changed:
             self._there.difference_update(blobs)
+
+
+def deliveries_of(store: Store) -> Deliveries:
+    """Return what this process has brought from what the store keeps."""
+    return store.once(_made)
+
+
+def _made(_: Store) -> Deliveries:
+    return Deliveries()

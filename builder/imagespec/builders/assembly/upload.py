@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from typing import BinaryIO, Final
 
 from imagespec.builders.assembly.base import Image, keep_base
-from imagespec.builders.assembly.deliveries import Blob, Deliveries
+from imagespec.builders.assembly.deliveries import Blob, deliveries_of
 from imagespec.builders.assembly.last_push import LastPush
 from imagespec.builders.assembly.layers import Layer
 from imagespec.builders.assembly.store import Store, key_of
@@ -68,7 +68,7 @@ class Uploader:
         self._moved_bytes = 0
         self._workers = Workers(_THREADS)
         self._sent: set[str] = set()
-        self._deliveries = store.once(_deliveries)
+        self._deliveries = deliveries_of(store)
 
     def __enter__(self) -> Uploader:
         self._workers.__enter__()
@@ -89,6 +89,7 @@ class Uploader:
     def write(self, target: Reference, images: Sequence[Assembled]) -> Descriptor:
         """Write what is still missing, wait for all of it, and return what stands under ``target`` then."""
         manifests = [manifest_of(image) for image in images]
+        self._send_configs(images, manifests)
         last = LastPush(self._store, self._registry, self._repository)
         layers = {str(layer.descriptor.digest) for image in images for layer in image.layers}
         with self._lock:
@@ -104,6 +105,7 @@ class Uploader:
             self._forget(manifests)
             written = self._write(target, images, manifests, frozenset())
         last.keep(manifests)
+        self._deliveries.note(self._blob_here(str(written.digest)))
         for image, manifest in zip(images, manifests, strict=True):
             keep_base(self._store, manifest, json.loads(image.config))
         return written
@@ -117,12 +119,12 @@ class Uploader:
     def _write(
         self, target: Reference, images: Sequence[Assembled], manifests: Sequence[Manifest], there: AbstractSet[str]
     ) -> Descriptor:
-        for image, manifest in zip(images, manifests, strict=True):
+        for image in images:
             self.send_base(image.base)
             for layer in image.layers:
                 if str(layer.descriptor.digest) not in there:
                     self.send_layer(layer)
-            self._send(manifest.config, _bound(self._blob, manifest.config, _bytes_of(image.config)))
+        self._send_configs(images, manifests)
         self._workers.wait()
         if len(images) == 1:
             return self._registry.write_manifest(target, manifests[0])
@@ -133,6 +135,10 @@ class Uploader:
             for manifest, image in zip(manifests, images, strict=True)
         ]
         return self._registry.write_manifest(target, Manifest.index(tuple(listed)))
+
+    def _send_configs(self, images: Sequence[Assembled], manifests: Sequence[Manifest]) -> None:
+        for image, manifest in zip(images, manifests, strict=True):
+            self._send(manifest.config, _bound(self._blob, manifest.config, _bytes_of(image.config)))
 
     def _send(self, descriptor: Descriptor, task: Callable[[], None]) -> None:
         name = str(descriptor.digest)
@@ -172,11 +178,6 @@ class Uploader:
             with self._lock:
                 self._moved_bytes += descriptor.size_bytes
                 self._emit(BytesMoved(step=PUSH, title=f"push to {self._repository}", done_bytes=self._moved_bytes))
-
-
-def _deliveries(_: Store) -> Deliveries:
-    """Return what one process remembers: ``Store.once`` makes it."""
-    return Deliveries()
 
 
 def _bound(function: Callable[..., None], *arguments: object) -> Callable[[], None]:

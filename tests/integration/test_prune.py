@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from imagespec.names import Reference
+from imagespec.registry.admin import HttpRegistryAdmin
 from imagespec.registry.http import HttpRegistry
 from tests.integration.conftest import Command
 
@@ -51,6 +52,26 @@ def test_deletes_what_no_revision_needs_and_nothing_else(imagespec: Command, tmp
     done = tags(imagespec, project, "--revision", "v1", "--keep-days", "0", "--yes")
     assert done == dry | {built[0]: "deleted"}
     assert tags(imagespec, project, "--revision", "v1", "--keep-days", "0") == {built[1]: "kept", built[2]: "kept"}
+
+
+def test_the_record_of_an_image_goes_with_it(imagespec: Command, tmp_path: Path) -> None:
+    recorded = {"IMAGESPEC_PUSH_RECORDS": "true"}
+    (tmp_path / "image.yaml").write_text("name: pruned\nenv: {NUMBER: '1'}\n")
+    built = imagespec("build", "image.yaml", "--registry", imagespec.registry, cwd=tmp_path, **recorded).stdout
+    old = Reference.parse(built.strip())
+    assert old.tag
+    assert old.digest
+    (tmp_path / "image.yaml").write_text("name: pruned\nenv: {NUMBER: '2'}\n")
+    with HttpRegistry() as registry:
+        admin = HttpRegistryAdmin(registry)
+        (record,) = admin.referrers(old.repository, old.digest)
+        # The list of records that this registry has under a tag is no image to be judged.
+        assert tags(imagespec, tmp_path, "--keep-days", "0") == {old.tag: "would delete"}
+        assert admin.referrers(old.repository, old.digest) == (record,)
+        assert tags(imagespec, tmp_path, "--keep-days", "0", "--yes") == {old.tag: "deleted"}
+        assert admin.tags(old.repository) == ()
+        assert admin.referrers(old.repository, old.digest) == ()
+        assert registry.resolve(Reference(old.repository, None, record.digest)) is None
 
 
 def test_a_digest_stays_while_one_of_its_tags_is_needed_or_somebody_elses(imagespec: Command, tmp_path: Path) -> None:

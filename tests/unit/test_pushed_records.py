@@ -7,8 +7,8 @@ import pytest
 from imagespec.errors import ProtocolViolation
 from imagespec.names import Digest, Reference, Repository
 from imagespec.oci import Descriptor, Manifest
-from imagespec.registry.records import RECORD_TYPE, KeptRecord, pull_record, push_record
-from imagespec.registry.referrers import referrer, subject_of
+from imagespec.registry.records import RECORD_TYPE, KeptRecord, delete_with_records, pull_record, push_record
+from imagespec.registry.referrers import fallback_reference, referrer, subject_of, with_referrer
 from tests.fakes.images import body, described, write_image
 from tests.fakes.registry import FakeRegistry
 
@@ -21,10 +21,11 @@ class Admin:
 
     def __init__(self, *manifests: Manifest) -> None:
         self._manifests = manifests
+        self.deleted: list[Digest | None] = []
 
     def referrers(self, repository: Repository, digest: Digest, artifact_type: str = "") -> tuple[Descriptor, ...]:
         found = [one for one in self._manifests if subject_of(one) == digest]
-        return tuple(one for one in map(referrer, found) if one.artifact_type == artifact_type)
+        return tuple(one for one in map(referrer, found) if artifact_type in ("", one.artifact_type))
 
     def ping(self, registry: str) -> None:
         raise AssertionError
@@ -33,7 +34,8 @@ class Admin:
         raise AssertionError
 
     def delete(self, reference: Reference) -> bool:
-        raise AssertionError
+        self.deleted.append(reference.digest)
+        return True
 
 
 def written(registry: FakeRegistry, descriptor: Descriptor) -> Manifest:
@@ -78,3 +80,20 @@ def test_what_is_not_a_record_is_said(data: bytes) -> None:
     registry.write_manifest(Reference(REPOSITORY, None, bad.descriptor.digest), bad)
     with pytest.raises(ProtocolViolation, match="not one of ours"):
         pull_record(registry, Admin(bad), REPOSITORY, subject.digest)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_an_image_is_deleted_with_its_records_and_with_nobody_elses(others: int) -> None:
+    registry = FakeRegistry()
+    subject = registry.write_manifest(Reference(REPOSITORY, "x1"), write_image(registry, REPOSITORY))
+    record = written(registry, push_record(registry, REPOSITORY, subject, KeptRecord(record=RECORD, created="")))
+    signature = Manifest(record.media_type, record.data.replace(RECORD_TYPE.encode(), b"application/vnd.signature"))
+    refer = [record, *[signature] * others]
+    index = None
+    for one in refer:
+        index = with_referrer(index, referrer(one))
+    assert index is not None
+    listed = registry.write_manifest(fallback_reference(REPOSITORY, subject.digest), index)
+    admin = Admin(*refer)
+    delete_with_records(registry, admin, REPOSITORY, subject.digest)
+    assert admin.deleted == [subject.digest, record.descriptor.digest, *([] if others else [listed.digest])]

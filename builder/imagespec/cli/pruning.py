@@ -27,6 +27,8 @@ from imagespec.pruning import Verdict, verdicts
 from imagespec.registry.admin import HttpRegistryAdmin
 from imagespec.registry.facts import facts_of
 from imagespec.registry.many import resolve_many
+from imagespec.registry.records import delete_with_records
+from imagespec.registry.referrers import is_fallback
 from imagespec.report import error_lines
 from imagespec.settings import Settings
 from imagespec.sightings import Sightings
@@ -136,7 +138,7 @@ def _judged(
     composition: Composition, repository: Repository, needed: set[Reference], keep_s: float
 ) -> tuple[Verdict, ...]:
     now_s = time.time()
-    listed = HttpRegistryAdmin(composition.http).tags(repository)
+    listed = [tag for tag in HttpRegistryAdmin(composition.http).tags(repository) if not is_fallback(tag)]
     tags: dict[str, Digest] = {}
     parts: dict[Digest, str] = {}
     for answer in resolve_many(composition.registry, [Reference(repository, tag) for tag in listed]):
@@ -174,7 +176,8 @@ def _carry_out(composition: Composition, repository: Repository, verdict: Verdic
     if verdict.may_go:
         state = "would delete"
         if yes:
-            HttpRegistryAdmin(composition.http).delete(Reference(repository, None, verdict.digest))
+            admin = HttpRegistryAdmin(composition.http)
+            delete_with_records(composition.http, admin, repository, verdict.digest)
             state = "deleted"
     name = f"{repository}@{verdict.digest}"
     if form == "json":

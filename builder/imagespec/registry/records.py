@@ -15,9 +15,10 @@ from imagespec.names import Digest, Reference, Repository
 from imagespec.oci import OCI_MANIFEST, Descriptor, Manifest, canonical_json, digest_of
 from imagespec.record import Record
 from imagespec.registry import Registry, RegistryAdmin
+from imagespec.registry.referrers import fallback_reference
 from imagespec.values import dataclass
 
-__all__ = ["RECORD_TYPE", "KeptRecord", "pull_record", "push_record"]
+__all__ = ["RECORD_TYPE", "KeptRecord", "delete_with_records", "pull_record", "push_record"]
 
 RECORD_TYPE: Final = "application/vnd.imagespec.record.v1+json"
 _LAYER_TYPE: Final = f"{RECORD_TYPE}+gzip"
@@ -71,6 +72,19 @@ def pull_record(registry: Registry, admin: RegistryAdmin, repository: Repository
     except (OSError, EOFError, ValueError, AttributeError) as error:
         raise ProtocolViolation(f"read the record of {repository}@{digest}: it is not one of ours") from error
     return KeptRecord(record=record, created=str((manifest.value().get("annotations") or {}).get(_CREATED, "")))
+
+
+def delete_with_records(registry: Registry, admin: RegistryAdmin, repository: Repository, digest: Digest) -> None:
+    """Delete an image, then our records of it, and their list when it has no others; raise RegistryError."""
+    refer = admin.referrers(repository, digest)
+    admin.delete(Reference(repository, None, digest))
+    records = [one for one in refer if one.artifact_type == RECORD_TYPE]
+    for record in records:
+        admin.delete(Reference(repository, None, record.digest))
+    if records and len(records) == len(refer):
+        listed = registry.resolve(fallback_reference(repository, digest))
+        if listed is not None:
+            admin.delete(Reference(repository, None, listed.digest))
 
 
 def _described(data: bytes, media_type: str) -> Descriptor:

@@ -10,13 +10,21 @@ from collections.abc import Iterable
 from imagespec.errors import ProtocolViolation
 from imagespec.names import Digest, Reference, Repository
 from imagespec.oci import Descriptor, Manifest
+from imagespec.patterns import lazy_pattern
 
-__all__ = ["fallback_reference", "referrer", "subject_of", "with_referrer"]
+__all__ = ["fallback_reference", "is_fallback", "referrer", "subject_of", "with_referrer"]
+
+_FALLBACK = lazy_pattern(r"sha(256-[0-9a-f]{64}|512-[0-9a-f]{64,})")
 
 
 def fallback_reference(repository: Repository, digest: Digest) -> Reference:
     """Return the tag under which the referrers of ``digest`` are listed."""
     return Reference(repository, f"{digest.algorithm}-{digest.encoded}"[:128])
+
+
+def is_fallback(tag: str) -> bool:
+    """Return whether the tag names a list of referrers, not an image."""
+    return _FALLBACK.fullmatch(tag) is not None
 
 
 def subject_of(manifest: Manifest) -> Digest | None:

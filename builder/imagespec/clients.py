@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imagespec.identity import Identity
 from imagespec.names import Reference
 from imagespec.registry import Registry, Resolver
 from imagespec.registry.credentials import FileCredentials
-from imagespec.registry.engine import EngineImages
 from imagespec.registry.http import HttpRegistry
-from imagespec.registry.layout import LayoutRegistry
 from imagespec.registry.mirrors import MirroredRegistry, locate
 from imagespec.settings import Settings
 from imagespec.spec import Declaration
+
+if TYPE_CHECKING:
+    from imagespec.registry.engine import EngineImages
 
 __all__ = ["Clients"]
 
 
 class Clients:
-    """The clients of one run, made when they are first needed; paths of specs start at ``cwd``."""
+    """The clients of one run, made when they are first needed; paths of specs start at ``cwd``.
+
+    What is for local images is loaded when somebody asks for those: most runs have a registry.
+    """
 
     def __init__(self, settings: Settings, cwd: str) -> None:
         self.settings = settings
@@ -56,12 +62,16 @@ class Clients:
     @cached_property
     def engine(self) -> EngineImages:
         """The local engine's images."""
-        return EngineImages(docker_host=self.settings.docker_host or None)
+        made: type[EngineImages] = import_module("imagespec.registry.engine").EngineImages
+        return made(docker_host=self.settings.docker_host or None)
 
     @cached_property
     def local_images(self) -> Resolver:
         """Where images without a registry are: the engine if one answers, else the OCI layout store."""
-        return self.engine if self.engine.answers() else LayoutRegistry(self.settings.store_dir)
+        if self.engine.answers():
+            return self.engine
+        store: Resolver = import_module("imagespec.registry.layout").LayoutRegistry(self.settings.store_dir)
+        return store
 
     @property
     def mirrored(self) -> Registry:

@@ -200,7 +200,7 @@ class Workspace:
             )
         sources = self._sources.setdefault(root, _Sources(root))
         starts = [os.path.relpath(os.path.realpath(os.path.join(folder, one).encode()), root) for one in modules]
-        chosen = closure.import_closure((start.decode() for start in starts), sources.read)
+        chosen = closure.import_closure((start.decode() for start in starts), sources.read, sources.named)
         self._imported_by[root, modules] = chosen
         entries = tuple(sources.entry(path) for path in chosen)
         for entry in entries:
@@ -232,11 +232,13 @@ class Workspace:
 
 
 class _Sources:
-    """The Python files below a root, each read once."""
+    """The Python files below a root, each read once; ``named`` keeps what each of them imports."""
 
     def __init__(self, root: bytes) -> None:
+        self.named: dict[str, tuple[str, ...]] = {}
         self._root = root
         self._read: dict[str, _Source | None] = {}
+        self._folders: dict[bytes, bytes] = {}
 
     def read(self, path: str) -> bytes | None:
         """Return a file's bytes, None when there is none; raise InputOutsideRoot for a link that leads out."""
@@ -270,12 +272,21 @@ class _Sources:
                 data = stream.read()
         except OSError:
             return None
-        real = os.path.realpath(file)
+        real = self._real(file)
         if not path.startswith("../") and not real.startswith(self._root + b"/"):
             raise InputOutsideRoot(
                 f"source_root: the link {path!r} leads out of it", path=path, hint="copy the file into the folder"
             )
         return _Source(data, bool(status.st_mode & OWNER_MAY_EXECUTE), os.path.relpath(real, self._root).decode())
+
+    def _real(self, file: bytes) -> bytes:
+        """Return the file's path without links; the way to a folder is followed once."""
+        if os.path.islink(file):
+            return os.path.realpath(file)
+        folder, name = os.path.split(file)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return self._folders[folder] + b"/" + name
 
 
 class _Source(NamedTuple):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import textwrap
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -264,12 +267,40 @@ def test_each_spec_is_built_by_the_builder_that_it_names(flyte: Commands, tmp_pa
     assert answers == ["ghcr.io/x/y:1", "other/name:1", ["o"], False, True]
 
 
-def test_flytekits_own_builder_still_builds_what_names_it(flyte: Commands, tmp_path: Path) -> None:
-    """Its real code runs; ``docker`` only notes what it is asked to build."""
+def test_the_interpreter_is_left_as_it_was(flyte: Commands, tmp_path: Path) -> None:
+    answers = say(
+        flyte,
+        tmp_path,
+        """
+        import gc, sys
+        def after(name):
+            get_registerable_container_image(ImageSpec(name=name, registry="127.0.0.1:9"), ImageConfig())
+            return [gc.isenabled(), gc.get_freeze_count() > 0, sys.getswitchinterval()]
+        intervals = [sys.getswitchinterval()]
+        states = [after("a")]
+        gc.freeze()
+        gc.disable()
+        sys.setswitchinterval(0.000123)
+        intervals.append(sys.getswitchinterval())
+        states.append(after("b"))
+        [states, intervals]
+        """,
+        FLYTE_IMG_FAST_FAIL="false",
+    )
+    states, intervals = answers
+    assert states == [[True, False, intervals[0]], [False, True, intervals[1]]]
+
+
+def test_other_builders_still_build_what_names_them(flyte: Commands, tmp_path: Path) -> None:
+    """flytekit's own and envd's. Their real code runs; ``docker`` and ``envd`` only note what they are asked for."""
+    uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable]
+    packages = [f"flytekitplugins-envd=={version('flytekit')}", "envd"]
+    subprocess.run([*uv, "--no-deps", "--target", str(tmp_path / "plugin"), *packages], check=True, timeout=300)
     (tmp_path / "bin").mkdir()
-    stub = tmp_path / "bin" / "docker"
-    stub.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
-    stub.chmod(0o755)
+    for name in ("docker", "envd"):
+        stub = tmp_path / "bin" / name
+        stub.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/{name}.asked\n')
+        stub.chmod(0o755)
     package = tmp_path / "root" / "shop"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
@@ -277,16 +308,21 @@ def test_flytekits_own_builder_still_builds_what_names_it(flyte: Commands, tmp_p
         "from flytekit import ImageSpec, task\n"
         f"slim = dict(registry='{flyte.registry}', packages=['flytekit'], pip_extra_args='--no-deps')\n"
         "images = [ImageSpec(name='mine', **slim), ImageSpec(name='theirs', builder='default', **slim),\n"
-        "    ImageSpec(name='none', builder='noop', base_image='ghcr.io/x/y:1')]\n"
+        "    ImageSpec(name='none', builder='noop', base_image='ghcr.io/x/y:1'),\n"
+        "    ImageSpec(name='envds', builder='envd', **slim)]\n"
         "@task(container_image=images[0])\ndef mine() -> None: ...\n"
         "@task(container_image=images[1])\ndef theirs() -> None: ...\n"
         "@task(container_image=images[2])\ndef none() -> None: ...\n"
+        "@task(container_image=images[3])\ndef envds() -> None: ...\n"
     )
-    path = f"{stub.parent}:{flyte.env['PATH']}"
-    images = {name: one.container.image for name, one in flyte.package(cwd=package.parent, PATH=path).items()}
-    (asked,) = (tmp_path / "asked").read_text().splitlines()
+    env = {"PATH": f"{tmp_path / 'bin'}:{flyte.env['PATH']}", "PYTHONPATH": str(tmp_path / "plugin")}
+    images = {name: one.container.image for name, one in flyte.package(cwd=package.parent, **env).items()}
+    (asked,) = (tmp_path / "docker.asked").read_text().splitlines()
     assert f"--tag {images['shop.flow.theirs']} --platform linux/amd64 --push" in asked
-    assert "x1-" not in images["shop.flow.theirs"]
+    by_envd = (tmp_path / "envd.asked").read_text().splitlines()[-1]
+    assert by_envd.startswith("build ")
+    assert by_envd.endswith(f"--output type=image,name={images['shop.flow.envds']},push=true")
+    assert "x1-" not in images["shop.flow.theirs"] + images["shop.flow.envds"]
     assert images["shop.flow.none"] == "ghcr.io/x/y:1"
     assert "present" in flyte.imagespec("exists", images["shop.flow.mine"], cwd=tmp_path)
 

@@ -117,5 +117,21 @@ def test_relative_imports_above_the_root_lead_nowhere() -> None:
     assert set(closure({"a.py": "from ... import b", "b.py": ""}, "a.py")) == {"a.py"}
 
 
+def test_what_files_name_is_kept_for_the_next_closure_of_the_same_files() -> None:
+    asked: list[str] = []
+
+    def read(path: str) -> bytes | None:
+        asked.append(path)
+        return PROJECT[path].encode() if path in PROJECT else None
+
+    known: dict[str, tuple[str, ...]] = {}
+    for modules in (["lib/b.py"], ["wf.py"], ["lib/unused.py"]):
+        assert dict(import_closure(modules, read, known)) == closure(PROJECT, *modules)
+    asked.clear()
+    assert dict(import_closure(["wf.py"], read, known)) == closure(PROJECT, "wf.py")
+    # Each file's bytes, and no candidate of any import.
+    assert sorted(asked) == sorted(closure(PROJECT, "wf.py"))
+
+
 def test_missing_targets_are_left_out() -> None:
     assert closure({}, "nothing.py") == {}

@@ -39,8 +39,9 @@ class TaskFiles:
         entities = FlyteEntities.entities
         if self._looked_at > len(entities):
             self._looked_at = 0
+        keys: dict[int, str] = {}
         for spec, file, is_task_image in _uses(entities[self._looked_at :]):
-            key = key_of(spec)
+            key = keys.get(id(spec)) or keys.setdefault(id(spec), key_of(spec))
             self._files.setdefault(key, set()).add(file)
             if is_task_image:
                 self._task_images.add(key)
@@ -48,8 +49,12 @@ class TaskFiles:
 
 
 def serialized_specs(settings: SerializationSettings) -> Iterator[Any]:
-    """Yield every spec of our builder that is loaded, in the state in which serialization will ask for it."""
-    for spec, _, is_task_image in _uses(FlyteEntities.entities):
+    """Yield every spec of our builder that is loaded, in the state in which serialization will ask for it.
+
+    One that many tasks use is yielded once, or twice where it is also of a pod template.
+    """
+    used = {(id(spec), is_task_image): spec for spec, _, is_task_image in _uses(FlyteEntities.entities)}
+    for (_, is_task_image), spec in used.items():
         asked = copy.copy(spec)
         if is_task_image:
             _prepare(asked, settings)

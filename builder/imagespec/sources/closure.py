@@ -29,6 +29,7 @@ _STATEMENT: Final = r"""
     )
     """
 _DYNAMIC: Final = r"""\b(?:import_module|__import__)\(\s*(['"])(?P<module>[\w.]+)\1\s*[,)]"""
+_CALLED: Final = ("import_module(", "__import__(")
 _NAME: Final = r"[^\W\d]\w*"
 
 
@@ -50,7 +51,8 @@ def imports_of(text: str) -> tuple[Import, ...]:
     bare = re.sub(_STRING_OR_COMMENT, _blank, text, flags=re.VERBOSE | re.DOTALL | re.MULTILINE)
     statements = re.finditer(_STATEMENT, bare.replace("\\\n", "  "), re.VERBOSE | re.MULTILINE)
     found = [one for match in statements for one in _imports(match)]
-    found += [Import(match["module"]) for match in re.finditer(_DYNAMIC, text)]
+    if any(called in text for called in _CALLED):
+        found += [Import(match["module"]) for match in re.finditer(_DYNAMIC, text)]
     return tuple(dict.fromkeys(found))
 
 
@@ -75,12 +77,17 @@ def _imported(text: str) -> str:
     return name if name == "*" or (name and all(re.fullmatch(_NAME, part) for part in name.split("."))) else ""
 
 
-def import_closure(modules: Iterable[str], read: Sources) -> Mapping[str, str]:
+def import_closure(
+    modules: Iterable[str], read: Sources, known: dict[str, tuple[str, ...]] | None = None
+) -> Mapping[str, str]:
     """Return the files that ``modules`` (paths relative to the root) need, each with the file that imports it.
+
+    ``known`` keeps what each file names, for the next call with the same ``read``.
 
     The given modules come with "" and count even when they lie outside ("../main.py"): then only what they import
     is in the result. A name is looked for below the root, and beside the topmost package of the file that names it.
     """
+    known = {} if known is None else known
     because: dict[str, str] = {}
     waiting: list[tuple[str, str]] = [(posixpath.normpath(path), "") for path in modules]
     visited: set[str] = set()
@@ -95,8 +102,9 @@ def import_closure(modules: Iterable[str], read: Sources) -> Mapping[str, str]:
         if not path.startswith("../"):
             because[path] = importer
         if path.endswith(".py"):
-            needed = _needed(path, data.decode("utf-8", "replace"), read)
-            waiting += [(one, path) for one in sorted(needed, reverse=True)]
+            if path not in known:
+                known[path] = tuple(sorted(_needed(path, data.decode("utf-8", "replace"), read), reverse=True))
+            waiting += [(one, path) for one in known[path]]
     return {path: because[path] for path in sorted(because)}
 
 

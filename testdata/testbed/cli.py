@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     up = commands.add_parser("up", help="bring everything up, or answer at once when it is")
     up.add_argument("--without-engine", action="store_true", help="only registries and base images")
+    up.add_argument("--own-engine", action="store_true", help="start an engine also where another one answers")
     up.add_argument("--keep", action="store_true", help="keep the engine's images of the last time")
     up.add_argument("--arm64", action="store_true", help="all base images for arm64 too")
     up.add_argument("--json", action="store_true", help="print where everything is, as JSON")
@@ -78,21 +79,22 @@ def _tool(paths: Paths, options: argparse.Namespace) -> int:
 
 def _up(paths: Paths, options: argparse.Namespace) -> int:
     with locked(paths.lock), timed("everything is up"):
-        current = _bring_up(paths, with_engine=not options.without_engine, keep=options.keep, arm64=options.arm64)
+        current = _bring_up(paths, options)
     if options.json:
         print(json.dumps(state.as_json(paths, current), indent=1))
     return 0
 
 
-def _bring_up(paths: Paths, *, with_engine: bool, keep: bool, arm64: bool) -> State:
+def _bring_up(paths: Paths, options: argparse.Namespace) -> State:
+    with_engine = not options.without_engine
     current = state.load(paths)
-    current = current.with_(arm64=arm64 or current.arm64)
-    host = engine.look(paths) if with_engine else None
+    current = current.with_(arm64=options.arm64 or current.arm64)
+    host = engine.look(paths, own=options.own_engine) if with_engine else None
     emulated = _fill_cache(paths, host, with_engine=with_engine, arm64=current.arm64)
     engine.make_client_settings(paths)
     if with_engine:
         chosen = engine.fetch(paths, host)
-        current = current.with_(docker_host=chosen.host, path=engine.start(paths, chosen, keep=keep))
+        current = current.with_(docker_host=chosen.host, path=engine.start(paths, chosen, keep=options.keep))
         state.save(paths, current)
     current = current.with_(two_platforms=emulated if with_engine else current.two_platforms)
     return _registries(paths, current, bases.layouts(paths, arm64=current.arm64))

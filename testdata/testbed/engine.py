@@ -56,13 +56,17 @@ def private_host(paths: Paths) -> str:
     return f"unix://{paths.docker_socket}"
 
 
-def look(paths: Paths) -> str | None:
+def look(paths: Paths, *, own: bool = False) -> str | None:
     """Where another engine answers; None when a private one is to be used (ours, if it is up, goes before others).
+
+    ``own`` wants a private one whatever answers.
 
     Raises TestbedError where neither is to be had.
     """
-    host = None if daemon.is_running(paths) else _find(paths)
+    host = None if own or daemon.is_running(paths) else _find(paths)
     if host is None and (not packages.is_debian() or os.geteuid() != 0):
+        if own:
+            raise TestbedError("an engine of its own can be had as root on Debian only; run it without --own-engine")
         raise TestbedError(
             "no Docker engine answers. Start one (and set DOCKER_HOST if it is not at the default socket), "
             "or run this as root on Debian, where a private engine can be had; "

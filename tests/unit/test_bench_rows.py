@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -166,9 +167,13 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started_and_not_tried_ag
 
 def _is_there(process_id: int) -> bool:
     try:
+        os.kill(process_id, 0)
+        # One that has ended may wait to be taken note of; only Linux tells that here.
         state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
+    except ProcessLookupError:
         return False
+    except FileNotFoundError:
+        return not Path("/proc/self").exists()
     return state != "Z"
 
 

@@ -26,7 +26,7 @@ ROWS: tuple[str, ...] = (
     "builders builders.recorded builders.wrapped builders.commands builders.progress",
     "flyte_tags.stand_in ensure endings graph validator",
     "sources.content layouts sources.links sources.stat_cache sources.trees sources.walk sources.work_tree "
-    "workspace target_lock resources sightings targets.revisions batch flyte_tags.stand_ins flyte_tags.disk "
+    "workers workspace target_lock resources sightings targets.revisions batch flyte_tags.stand_ins flyte_tags.disk "
     "registry.admin registry.blobs registry.connections registry.credentials registry.engine registry.http "
     "registry.copies registry.layers registry.layout registry.many registry.mirrors registry.tokens "
     "registry.transport registry.facts registry.records ledger builders.instances builders.cache_export "

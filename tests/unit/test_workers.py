@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from imagespec.builders.assembly.workers import results
+from imagespec.workers import results
 
 
 def test_results_come_in_the_order_of_the_tasks_which_run_at_once() -> None:

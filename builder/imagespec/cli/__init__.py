@@ -7,6 +7,7 @@ engine or a build step failed · 5 bytes are not what they should be · 70 a bug
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from importlib import import_module
 from typing import Final, NoReturn
@@ -73,6 +74,8 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command and exit with its documented code; errors go to stderr without a traceback."""
+    # Who is asked to end (a CI job does so) ends as after Ctrl-C: with what it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _run()
     finally:

@@ -8,18 +8,20 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from imagespec.errors import ImageSpecError, ImportFailed, InputMissing, SpecError
+from imagespec.errors import Cancelled, ImageSpecError, ImportFailed, InputMissing, SpecError
 from imagespec.identity import Target
 from imagespec.spec import Declaration
 from imagespec.targets.interchange import declaration_from
 from imagespec.values import dataclass
+from imagespec.workers import Workers
 
 __all__ = ["Found", "PythonModule", "import_all"]
 
@@ -55,28 +57,78 @@ def import_all(modules: Sequence[PythonModule], cwd: Path, time_limit_s: float) 
     """Return what each module holds, in order. Modules of one root share a process, so that they meet one another.
 
     All of them are imported before any is looked into: which code an image needs shows when all its tasks are loaded.
-    A module that takes longer than ``time_limit_s`` is stopped; the others are then imported in a new process.
+    A module that takes longer than ``time_limit_s`` is stopped; the others are then imported in a new process. Ctrl-C
+    ends all of them.
     """
     roots: dict[Path, list[int]] = {}
     for index, module in enumerate(modules):
         roots.setdefault(module.root, []).append(index)
     results: list[Found] = [Found()] * len(modules)
+    children = _Children()
 
     def import_root(root: Path) -> None:
         left = roots[root]
         while left:
-            told = _answers([modules[index] for index in left], root, cwd, time_limit_s)
+            told = _answers([modules[index] for index in left], root, cwd, time_limit_s, children)
             for position, found in told.items():
                 results[left[position]] = found
             left = [index for position, index in enumerate(left) if position not in told]
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        for done in [pool.submit(import_root, root) for root in roots]:
-            done.result()
+    with Workers(os.cpu_count() or 1) as workers:
+        try:
+            for root in roots:
+                workers.submit(partial(import_root, root))
+            workers.wait()
+        except BaseException:
+            children.end()
+            raise
     return results
 
 
-def _answers(modules: list[PythonModule], root: Path, cwd: Path, time_limit_s: float) -> dict[int, Found]:
+class _Children:
+    """The processes that import, to be ended from another thread."""
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._is_over = False
+
+    @contextmanager
+    def child(self, writer: int, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """Give a process that answers to ``writer``; it ends with the block, and all that it has started."""
+        with self._changing:
+            if self._is_over:
+                raise Cancelled("import: stopped before it began")
+            child = subprocess.Popen(
+                [sys.executable, "-m", _CHILD],
+                stdin=subprocess.PIPE,
+                # What the user's module prints is talk, not our result.
+                stdout=sys.stderr.fileno() if _has_file(sys.stderr) else subprocess.DEVNULL,
+                cwd=cwd,
+                pass_fds=(writer,),
+                start_new_session=True,
+            )
+            self._running.add(child)
+        try:
+            yield child
+        finally:
+            # Taken off before it is waited for: its number may be another process's from then on.
+            with self._changing:
+                self._running.discard(child)
+            _kill(child)
+            child.wait()
+
+    def end(self) -> None:
+        """End those that run, and begin no other."""
+        with self._changing:
+            self._is_over = True
+            for child in self._running:
+                _kill(child)
+
+
+def _answers(
+    modules: list[PythonModule], root: Path, cwd: Path, time_limit_s: float, children: _Children
+) -> dict[int, Found]:
     """Return what a child process says of the modules, by their position.
 
     After a hang or a crash that is the module it happened in, and those that had been answered before.
@@ -97,26 +149,16 @@ def _answers(modules: list[PythonModule], root: Path, cwd: Path, time_limit_s: f
             for module in modules
         ],
     }
-    try:
-        child = subprocess.Popen(
-            [sys.executable, "-m", _CHILD],
-            stdin=subprocess.PIPE,
-            # What the user's module prints is talk, not our result.
-            stdout=sys.stderr.fileno() if _has_file(sys.stderr) else subprocess.DEVNULL,
-            cwd=cwd,
-            pass_fds=(writer,),
-            start_new_session=True,
-        )
-    finally:
-        os.close(writer)
-    try:
+    with (
+        os.fdopen(reader, "rb", buffering=0),
+        os.fdopen(writer, "wb", buffering=0) as answers,
+        children.child(writer, cwd) as child,
+    ):
+        answers.close()
         assert child.stdin is not None
         with suppress(BrokenPipeError), child.stdin:
             child.stdin.write(json.dumps(order).encode())
         return dict(_read(reader, child, modules, time_limit_s))
-    finally:
-        os.close(reader)
-        _end(child)
 
 
 def _read(
@@ -192,11 +234,10 @@ def _ending(child: subprocess.Popen[bytes]) -> str:
     return f"exit code {status}" if status >= 0 else signal.Signals(-status).name
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the child and whatever the user's code has started in its session."""
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """Kill the child and whatever the user's code has started in its session."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
 
 
 def _has_file(stream: Any) -> bool:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from imagespec.builders.assembly.store import Store, key_of
-from imagespec.builders.assembly.workers import Workers
 from imagespec.builders.host_uv import host_uv
 from imagespec.errors import BuildFailed
 from imagespec.values import dataclass
 from imagespec.wheels.lock import LockedWheel
 from imagespec.wheels.placement import Placed
+from imagespec.workers import Workers
 
 __all__ = ["BytecodeStore", "Compiler", "find_compiler"]
 

@@ -26,7 +26,6 @@ from imagespec.builders.assembly.wheel_layers import (
     write_files,
 )
 from imagespec.builders.assembly.wheel_store import WheelStore
-from imagespec.builders.assembly.workers import Workers, results
 from imagespec.oci import Platform
 from imagespec.plan import Account, BuildPlan, PythonEnvironment, PythonPackages
 from imagespec.tarball import TarEntry
@@ -35,6 +34,7 @@ from imagespec.wheels.archive import Member
 from imagespec.wheels.lock import LockedWheel, Target, normalized
 from imagespec.wheels.pins import Pinned, pins_of
 from imagespec.wheels.placement import Placed, Scheme
+from imagespec.workers import Workers, results
 
 __all__ = ["Environment", "EnvironmentMaker", "look"]
 

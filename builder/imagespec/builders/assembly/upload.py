@@ -14,7 +14,6 @@ from imagespec.builders.assembly.deliveries import Blob, deliveries_of
 from imagespec.builders.assembly.last_push import LastPush
 from imagespec.builders.assembly.layers import Layer
 from imagespec.builders.assembly.store import Store, key_of
-from imagespec.builders.assembly.workers import Workers
 from imagespec.errors import Denied, RegistryError
 from imagespec.events import BytesMoved, Emit
 from imagespec.names import Reference, Repository
@@ -22,6 +21,7 @@ from imagespec.oci import OCI_CONFIG, Descriptor, Manifest, Platform, digest_of
 from imagespec.oci import OCI_LAYER_GZIP as OCI_GZIP
 from imagespec.registry import OpenBody, Registry
 from imagespec.values import dataclass, replace
+from imagespec.workers import Workers
 
 __all__ = ["PUSH", "Assembled", "Uploader", "manifest_of"]
 

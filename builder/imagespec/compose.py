@@ -7,15 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from imagespec import builder_options, fields
 from imagespec.builders import Builder, BuildOptions, Cancellation, SecretFile
 from imagespec.builders.assembly.store import Store
 from imagespec.builders.auto import AutoBuilder
-from imagespec.builders.buildkit import BuildKitBuilder
 from imagespec.builders.daemonless import DaemonlessBuilder
 from imagespec.builders.engine_check import EngineCheck
 from imagespec.builders.noop import NoopBuilder
@@ -43,15 +41,18 @@ from imagespec.target_lock import TargetLocks
 from imagespec.values import replace
 from imagespec.wheels.pins import LABEL_ENVIRONMENT, Pinned, pins_of
 
+if TYPE_CHECKING:
+    from imagespec.builders.buildkit import BuildKitBuilder
+
 __all__ = ["LABEL_FINGERPRINT", "LABEL_RECORD", "Composition", "dockerfile_template"]
 
 ENTRY_POINTS: Final = "imagespec.builders"
 LABEL_FINGERPRINT: Final = "io.imagespec.fingerprint"
 LABEL_RECORD: Final = "io.imagespec.record"
 _LABEL_LIMIT_BYTES: Final = 4096
+_BUILDKIT: Final = "buildkit"
 # Names that a spec written for Flyte may carry for "the usual builder".
 _AUTOMATIC: Final = ("auto", "default")
-
 
 Requests: TypeAlias = dict[tuple[int, bool], tuple[Identity, BuildRequest]]
 """What was made in this run, by the identity's object and whether it is forced."""
@@ -202,11 +203,11 @@ class Composition(Clients):
         if request.builder.name != AutoBuilder.name:
             return request.builder.name
         if request.options.load:
-            return BuildKitBuilder.name
+            return _BUILDKIT
         try:
             self.builder(DaemonlessBuilder.name, self.registry, is_loading=False).check(request.plan)
         except ImageSpecError:
-            return BuildKitBuilder.name
+            return _BUILDKIT
         return DaemonlessBuilder.name
 
     def builder(self, name: str, registry: Registry, *, is_loading: bool) -> Builder:
@@ -215,20 +216,21 @@ class Composition(Clients):
         ``registry`` is where its images go, unless they are loaded into the local engine.
         """
         makers: dict[str, Callable[[], Builder]] = {
-            "buildkit": lambda: self._buildkit(registry),
+            _BUILDKIT: lambda: self._buildkit(registry),
             "daemonless": lambda: self._daemonless(registry),
             "noop": NoopBuilder,
         }
         if not name or name in _AUTOMATIC:
-            daemonless, full = self._daemonless(registry), self._buildkit(registry)
-            return AutoBuilder(daemonless=daemonless, full=full, is_loading=is_loading)
+            full = partial(self._buildkit, registry)
+            return AutoBuilder(daemonless=self._daemonless(registry), full=full, is_loading=is_loading)
         if name in makers:
             return makers[name]()
-        for entry in entry_points(group=ENTRY_POINTS):
+        others = _entry_points()
+        for entry in others:
             if entry.name == name:
                 made: Builder = entry.load()()
                 return made
-        known = [*makers, *_AUTOMATIC, *(entry.name for entry in entry_points(group=ENTRY_POINTS))]
+        known = [*makers, *_AUTOMATIC, *(entry.name for entry in others)]
         raise SpecError(f"builder: there is no builder {name!r}", path="builder", hint=fields.choice_hint(name, known))
 
     def resolved(self, target: Target) -> dict[Platform, tuple[Pinned, ...]]:
@@ -277,7 +279,9 @@ class Composition(Clients):
 
     def _buildkit(self, registry: Registry) -> BuildKitBuilder:
         hosts = self.settings.hosts
-        return BuildKitBuilder(
+        # Imported here: most runs build nothing, or without an engine.
+        made: type[BuildKitBuilder] = import_module("imagespec.builders.buildkit").BuildKitBuilder
+        return made(
             template=dockerfile_template(),
             store=self.settings.cache_dir,
             registry=registry,
@@ -338,6 +342,12 @@ class Composition(Clients):
             docker_config=str(Path(folder, declaration.registry_config)) if declaration.registry_config else "",
             cancellation=self.cancellation,
         )
+
+
+def _entry_points() -> tuple[Any, ...]:
+    from importlib.metadata import entry_points
+
+    return tuple(entry_points(group=ENTRY_POINTS))
 
 
 def dockerfile_template() -> str:

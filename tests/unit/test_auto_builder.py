@@ -78,7 +78,7 @@ def built(daemonless: Scripted, full: Scripted, wanted: BuildPlan, *, is_loading
         if isinstance(event, StepFinished) and event.step == "builder":
             said.append(event.title)
 
-    auto = AutoBuilder(daemonless=daemonless, full=full, is_loading=is_loading)
+    auto = AutoBuilder(daemonless=daemonless, full=lambda: full, is_loading=is_loading)
     auto.check(wanted)
     auto.prepare(wanted, BuildOptions(**options))
     assert auto.build(wanted, FILES, TARGET, options=BuildOptions(**options), emit=emit) == MADE
@@ -183,7 +183,9 @@ def test_a_plan_that_neither_can_is_refused_at_once() -> None:
     refusal = Unsupported("x: cannot", builder="daemonless", field="x")
     other = Unsupported("x: cannot either", builder="buildkit", field="x")
     auto = AutoBuilder(
-        daemonless=Scripted("daemonless", checked=refusal), full=Scripted("buildkit", checked=other), is_loading=False
+        daemonless=Scripted("daemonless", checked=refusal),
+        full=lambda: Scripted("buildkit", checked=other),
+        is_loading=False,
     )
     with pytest.raises(Unsupported, match="cannot either"):
         auto.check(plan())

@@ -17,7 +17,11 @@ HEAVY = (
     *("packaging", "requests", "asyncio", "http.client", "ssl", "uv"),
     *("dataclasses", "inspect", "tomllib", "socket", "subprocess", "tempfile", "imagespec.clients"),
 )
-WITH_A_BUILD = ("imagespec.compose", "imagespec.clients", "imagespec.builders.daemonless", "importlib.metadata")
+WITH_A_BUILD = ("imagespec.compose", "imagespec.clients", "imagespec.builders.daemonless")
+FOR_FEW_RUNS = (
+    *("importlib.metadata", "ssl", "http.client", "urllib.request", "tarfile", "concurrent.futures", "logging"),
+    *("imagespec.builders.buildkit", "imagespec.report.page", "jinja2", "docker", "python_on_whales"),
+)
 
 
 def loaded_by(statement: str, names: tuple[str, ...] = HEAVY) -> list[str]:
@@ -47,6 +51,11 @@ def test_the_command_tag_loads_nothing_that_builds_or_looks_up() -> None:
     statement = "from imagespec.cli import cli\ncli.get_command(None, 'tag')"
     assert loaded_by(statement, WITH_A_BUILD) == []
     assert loaded_by(statement.replace("tag", "build"), WITH_A_BUILD) == list(WITH_A_BUILD)
+
+
+@pytest.mark.parametrize("command", ["build", "exists", "plan", "warm"])
+def test_a_command_that_may_find_all_there_loads_nothing_that_few_runs_need(command: str) -> None:
+    assert loaded_by(f"from imagespec.cli import cli\ncli.get_command(None, {command!r})", FOR_FEW_RUNS) == []
 
 
 def test_the_list_of_commands_loads_none_of_them() -> None:

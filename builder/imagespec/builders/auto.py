@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Final, Protocol
 
 from imagespec.builders import Builder, BuildOptions
@@ -35,10 +37,15 @@ class AutoBuilder:
 
     name: Final = "auto"
 
-    def __init__(self, *, daemonless: CodeBuilder, full: Builder, is_loading: bool) -> None:
+    def __init__(self, *, daemonless: CodeBuilder, full: Callable[[], Builder], is_loading: bool) -> None:
+        """``full`` makes the other builder, when it is needed."""
         self._daemonless = daemonless
-        self._full = full
+        self._make_full = full
         self._is_loading = is_loading
+
+    @cached_property
+    def _full(self) -> Builder:
+        return self._make_full()
 
     def check(self, plan: BuildPlan) -> None:
         """Raise Unsupported when neither builder can carry the plan out."""

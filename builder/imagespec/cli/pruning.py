@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -35,6 +34,7 @@ from imagespec.sightings import Sightings
 from imagespec.targets import named as targets
 from imagespec.targets.revisions import checked_out
 from imagespec.values import replace
+from imagespec.workers import results
 
 __all__ = ["prune"]
 
@@ -150,9 +150,8 @@ def _judged(
                 parts |= dict.fromkeys(_parts(composition, answer.reference), answer.reference.tag)
     wanted = {one.tag for one in needed if one.repository == repository and one.tag is not None}
     idle = {digest for tag, digest in tags.items() if tag not in wanted}
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        answers = pool.map(partial(_is_ours, composition, repository), idle)
-        ours = {digest for digest, is_ours in zip(idle, answers, strict=True) if is_ours}
+    answers = results([partial(_is_ours, composition, repository, digest) for digest in idle], _AT_ONCE)
+    ours = {digest for digest, is_ours in zip(idle, answers, strict=True) if is_ours}
     built = {entry.tag: entry.time_s for entry in composition.ledger.entries(repository)}
     seen = Sightings(composition.settings.cache_dir / "sightings").first_seen(repository, tags, now_s, built)
     ages_s = {tag: now_s - time_s for tag, time_s in seen.items()}

@@ -15,9 +15,10 @@ from imagespec.names import Reference
 from imagespec.registry import Registry
 from imagespec.registry.layers import Layers, layers_of_each
 from imagespec.report.page import page
+from imagespec.report.run_record import last_run
 from imagespec.settings import Settings
 
-__all__ = ["last_run", "report"]
+__all__ = ["report"]
 
 _TEMPLATE = Path(__file__).parents[1] / "templates" / "report.html"
 
@@ -40,11 +41,6 @@ def report(run: str | None, output: str, offline: bool) -> None:
     except OSError as error:
         raise SettingsError(f"write {output}: {(error.strerror or str(error)).lower()}", variable="output") from error
     click.echo(output)
-
-
-def last_run(settings: Settings) -> Path:
-    """Return where the last run of this machine is kept."""
-    return settings.cache_dir / "runs" / "last.json"
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from imagespec.builders.cache_export import CacheExportingBuilder
 from imagespec.builders.instances import InstancePool, SpreadBuilder, instance_answers
 from imagespec.cli.archiving import archive, check_archive
 from imagespec.cli.naming import found, say, with_copy_mode
-from imagespec.cli.reporting import last_run
 from imagespec.cli.session import composed, stoppable
 from imagespec.cli.summary import exit_code, headline, record, result_line, tell
 from imagespec.compose import Composition
@@ -34,7 +33,7 @@ from imagespec.registry.many import LookUp
 from imagespec.report import error_lines, reporting
 from imagespec.report.jsonlines import JsonLinesReport
 from imagespec.report.recorder import Recorder
-from imagespec.report.run_record import run_record
+from imagespec.report.run_record import last_run, run_record
 from imagespec.resources import default_jobs
 from imagespec.settings import Settings
 from imagespec.values import dataclass, replace

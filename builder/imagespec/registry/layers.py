@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from imagespec.errors import ImageSpecError
 from imagespec.names import Reference
 from imagespec.registry import Registry
+from imagespec.workers import results
 
 __all__ = ["Layers", "layers_of", "layers_of_each"]
 
@@ -32,8 +33,7 @@ def layers_of_each(
     asked: Iterable[tuple[Registry, Reference]],
 ) -> Iterator[tuple[Reference, Layers | ImageSpecError]]:
     """Yield the layers of each image, several asked for at once, or the error that stands in their place."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        yield from pool.map(_answer, asked)
+    yield from results([partial(_answer, one) for one in asked], _AT_ONCE)
 
 
 def _answer(asked: tuple[Registry, Reference]) -> tuple[Reference, Layers | ImageSpecError]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape  # xml.sax.saxutils, made for this, loads a client for HTTP
 from typing import Final
-from xml.sax.saxutils import escape, quoteattr
 
 from imagespec.values import dataclass
 
@@ -36,7 +36,8 @@ def mermaid(nodes: Sequence[DiagramNode]) -> str:
     for node in nodes:
         label = " / ".join(part for part in (node.title, node.subtitle, node.state) if part)
         # Mermaid's quoted text knows HTML entities only.
-        lines.append(f'    {number[node.key]}["{escape(label, {chr(34): "#quot;"})}"]:::{_class(node.state)}')
+        text = escape(label, quote=False).replace('"', "#quot;")
+        lines.append(f'    {number[node.key]}["{text}"]:::{_class(node.state)}')
     lines += [f"    {number[node.parent]} --> {number[node.key]}" for node in nodes if node.parent in number]
     lines += [
         "    classDef done fill:#dcfce7,stroke:#16a34a,color:#000",
@@ -111,7 +112,7 @@ def _box(node: DiagramNode, place: tuple[int, int]) -> str:
     x, y = _corner(place)
     small = escape(_cut(" · ".join(part for part in (node.state, node.subtitle) if part)))
     return (
-        f'<g class="node {_class(node.state)}" data-image={quoteattr(node.key)} tabindex="0">'
+        f'<g class="node {_class(node.state)}" data-image="{escape(node.key)}" tabindex="0">'
         f"<title>{escape(node.key)}</title>"
         f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="6"/>'
         f'<text x="{x + 10}" y="{y + 17}">{escape(_cut(node.title))}</text>'

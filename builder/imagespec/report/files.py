@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from typing import Any, Final
-from xml.sax.saxutils import escape, quoteattr
 
 __all__ = ["junit_xml", "markdown_summary"]
 
@@ -39,7 +39,7 @@ def _case(record: Mapping[str, Any]) -> str:
 
 
 def _attribute(text: str) -> str:
-    return quoteattr(_legal(text).replace("\n", " "))
+    return '"' + escape(_legal(text).replace("\n", " ")) + '"'
 
 
 def _text(text: str) -> str:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from imagespec.endings import Ending
 from imagespec.ensure import BuildRequest
 from imagespec.report.recorder import ImageRecord
+from imagespec.settings import Settings
 
-__all__ = ["run_record"]
+__all__ = ["last_run", "run_record"]
 
 VERSION = 1
+
+
+def last_run(settings: Settings) -> Path:
+    """Return where the last run of this machine is kept."""
+    return settings.cache_dir / "runs" / "last.json"
 
 
 def run_record(

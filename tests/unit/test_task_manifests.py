@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
 import pytest
+from kubernetes.client import ApiClient
 
 from imagespec import ImageSpec
 from imagespec.errors import SpecError
@@ -21,6 +27,8 @@ from imagespec.task import (
     update_image_spec_copy_handling,
 )
 from imagespec.task.settings import FastSerializationSettings
+
+Manifest: TypeAlias = Callable[..., dict[str, Any]]
 
 SPEC = ImageSpec(name="side", registry="ghcr.io/team")
 CONFIG = ImageConfig(images=[Image(spec_id(SPEC), "ghcr.io/team/side", "x1"), Image("other", "ghcr.io/other", "v2")])
@@ -58,8 +66,49 @@ def test_a_job_holds_what_the_task_says() -> None:
         {"name": "_FSEC_DB_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}},
         {"name": "TLS", "value": "/etc/flyte/secrets/tls/key"},
     ]
-    assert {volume["name"] for volume in spec["volumes"]} == {"task-outputs", "secret-1"}
+    assert {volume["name"] for volume in spec["volumes"]} == {"task-outputs", "secret-0"}
     assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/out", "/etc/flyte/secrets/tls"}
+
+
+def test_secrets_of_one_group_are_one_volume() -> None:
+    file = Secret.MountType.FILE
+    secrets = [
+        Secret("tls", "key", mount_requirement=file, env_var="KEY"),
+        Secret("tls", "crt", mount_requirement=file),
+    ]
+    for more, items in ([], [{"key": "key", "path": "key"}, {"key": "crt", "path": "crt"}]), ([Secret("tls")], None):
+        task = ContainerTask("t", "alpine:3", ["true"], secret_requests=[*secrets, *more])
+        spec = pod_manifest(task, SETTINGS)["spec"]
+        (volume,), (container,) = spec["volumes"], spec["containers"]
+        assert volume["secret"].get("items") == items
+        assert container["volumeMounts"] == [{"name": "secret-0", "mountPath": "/etc/flyte/secrets/tls"}]
+        assert {"name": "KEY", "value": "/etc/flyte/secrets/tls/key"} in container["env"]
+
+
+@pytest.mark.parametrize("manifest", [pod_manifest, job_manifest])
+def test_kubernetes_own_client_takes_the_manifest_and_gives_it_back(manifest: Manifest) -> None:
+    """Its models refuse what lacks a required field, and lose what they do not know."""
+    file = Secret.MountType.FILE
+    template = PodTemplate(
+        {"containers": [{"name": "side", "image": "a:1"}], "nodeSelector": {"a": "b"}}, labels={"a": "b"}
+    )
+    task = ContainerTask(
+        "team.count",
+        "alpine:3",
+        ["wc", "{{.inputs.text}}"],
+        inputs={"text": str},
+        input_data_dir="/in",
+        output_data_dir="/out",
+        metadata=TaskMetadata(retries=2, timeout=90, annotations={"c": "d"}),
+        requests=Resources(cpu=1, mem="1Gi"),
+        limits=Resources(gpu=1),
+        pod_template=template,
+        secret_requests=[Secret("db", "password"), Secret("tls", mount_requirement=file, env_var="TLS")],
+    )
+    made = manifest(task, SETTINGS, inputs={"text": "a"})
+    with ApiClient() as client:
+        read = client.deserialize(SimpleNamespace(data=json.dumps(made)), f"V1{made['kind']}")
+        assert client.sanitize_for_serialization(read) == made
 
 
 def test_an_input_without_a_value_is_refused() -> None:

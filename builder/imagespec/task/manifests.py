@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from imagespec.task.building import TaskImages
@@ -45,8 +45,7 @@ def pod_manifest(
         else:
             container.pop(key, None)
     _mount_folders(task, spec, container)
-    for index, secret in enumerate(task.secret_requests or ()):
-        _give(secret, f"secret-{index}", spec, container)
+    _give_secrets(task.secret_requests or (), spec, container)
     spec.setdefault("restartPolicy", "Never")
     if task.metadata and task.metadata.timeout_s:
         spec.setdefault("activeDeadlineSeconds", math.ceil(task.metadata.timeout_s))
@@ -92,18 +91,25 @@ def _mount(name: str, source: dict[str, Any], path: str, spec: dict[str, Any], c
     container.setdefault("volumeMounts", []).append({"name": name, "mountPath": path})
 
 
-def _give(secret: Secret, name: str, spec: dict[str, Any], container: dict[str, Any]) -> None:
-    path = f"{_SECRETS}/{secret.group}"
-    if secret.mount_requirement is Secret.MountType.FILE or secret.key is None:
-        source: dict[str, Any] = {"secretName": secret.group}
-        if secret.key is not None:
-            source["items"] = [{"key": secret.key, "path": secret.key}]
-        _mount(name, {"secret": source}, path, spec, container)
-        if secret.env_var:
-            value = f"{path}/{secret.key}" if secret.key else path
-            container.setdefault("env", []).append({"name": secret.env_var, "value": value})
-        return
-    # Without a name of its own the variable is called as Flyte calls it.
-    variable = secret.env_var or f"_FSEC_{secret.group}_{secret.key}".upper().replace("-", "_")
-    reference = {"secretKeyRef": {"name": secret.group, "key": secret.key}}
-    container.setdefault("env", []).append({"name": variable, "valueFrom": reference})
+def _give_secrets(secrets: Sequence[Secret], spec: dict[str, Any], container: dict[str, Any]) -> None:
+    files: dict[str, list[Secret]] = {}
+    for secret in secrets:
+        if secret.mount_requirement is Secret.MountType.FILE or secret.key is None:
+            files.setdefault(str(secret.group), []).append(secret)
+        else:
+            # Without a name of its own the variable is called as Flyte calls it.
+            variable = secret.env_var or f"_FSEC_{secret.group}_{secret.key}".upper().replace("-", "_")
+            reference = {"secretKeyRef": {"name": secret.group, "key": secret.key}}
+            container.setdefault("env", []).append({"name": variable, "valueFrom": reference})
+    for index, (group, wanted) in enumerate(files.items()):
+        folder = f"{_SECRETS}/{group}"
+        source: dict[str, Any] = {"secretName": group}
+        keys = [secret.key for secret in wanted]
+        if None not in keys:  # the whole group was not asked for
+            source["items"] = [{"key": key, "path": key} for key in dict.fromkeys(keys)]
+        # One volume for a group: Kubernetes mounts nothing twice in one place.
+        _mount(f"secret-{index}", {"secret": source}, folder, spec, container)
+        for secret in wanted:
+            if secret.env_var:
+                value = f"{folder}/{secret.key}" if secret.key else folder
+                container.setdefault("env", []).append({"name": secret.env_var, "value": value})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from imagespec.builders.assembly.archive import write_archive
 from imagespec.cli.naming import say
+from imagespec.cli.writing import whole
 from imagespec.endings import Ending
 from imagespec.ensure import BuildRequest
 from imagespec.errors import InputError, SpecError, Unsupported
@@ -38,20 +38,15 @@ def check_archive(path: Path, requests: Sequence[BuildRequest]) -> None:
 
 
 def archive(path: Path, endings: Sequence[Ending]) -> None:
-    """Write the image of the one ending that has one to ``path``; the file appears complete or not at all."""
+    """Write the image of the one ending that has one to ``path``, whole or not at all; raise SettingsError."""
     ending = next((one for one in endings if one.result is not None), None)
     if ending is None or ending.result is None:
         return
     reference = ending.result.reference
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb", buffering=1 << 20) as file:
-            write_archive(_source(ending.request), reference, file)
-            size = file.tell()
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    say(f"archive: {path}, {size / 1e6:.1f} MB: docker load --input {path}")
+    with whole(path) as file:
+        write_archive(_source(ending.request), reference, file)
+    size = f", {path.stat().st_size / 1e6:.1f} MB" if path.is_file() else ""
+    say(f"archive: {path}{size}: docker load --input {path}")
 
 
 def _source(request: BuildRequest) -> Registry:

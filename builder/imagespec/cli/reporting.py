@@ -10,7 +10,8 @@ import click
 
 from imagespec.cli.naming import say
 from imagespec.cli.session import composed
-from imagespec.errors import ImageSpecError, InputMissing, SettingsError, SpecError
+from imagespec.cli.writing import write_whole
+from imagespec.errors import ImageSpecError, InputMissing, SpecError
 from imagespec.names import Reference
 from imagespec.registry import Registry
 from imagespec.registry.layers import Layers, layers_of_each
@@ -36,10 +37,7 @@ def report(run: str | None, output: str, offline: bool) -> None:
     value = _read(Path(run) if run else last_run(settings))
     layers = {} if offline else _layers(value, composed(settings).registry)
     text = page(value, layers, _TEMPLATE.read_text(encoding="utf-8"))
-    try:
-        Path(output).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"write {output}: {(error.strerror or str(error)).lower()}", variable="output") from error
+    write_whole(Path(output), text)
     click.echo(output)
 
 

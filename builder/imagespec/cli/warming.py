@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import click
 
@@ -13,7 +13,7 @@ from imagespec.cli import options
 from imagespec.cli.naming import say
 from imagespec.cli.run import Run, Wishes
 from imagespec.cli.summary import headline
-from imagespec.errors import SettingsError
+from imagespec.cli.writing import check_writable, write_whole
 from imagespec.registry.many import LookUp
 from imagespec.report.cache_balance import cache_balance
 from imagespec.report.files import junit_xml, markdown_summary
@@ -55,7 +55,7 @@ def warm(
     """
     for file in (report, junit):
         if file:
-            _write(file, "", mode="a")  # an hour of building is not the time to find out
+            check_writable(Path(file))  # an hour of building is not the time to find out
     run = Run(target, Wishes(builder_instances=builder_instance, **wishes))
     if check:
         records, code, title = _checked(run, form)
@@ -69,9 +69,9 @@ def warm(
         records, code, title = run.records(), run.exit_code, headline(run.endings)
     value = {"version": 1, "seconds": round(run.total_s, 3), "images": records} if check else run.run_record()
     if report:
-        _write(report, json.dumps(value, indent=1))
+        write_whole(Path(report), json.dumps(value, indent=1))
     if junit:
-        _write(junit, junit_xml(records, run.total_s))
+        write_whole(Path(junit), junit_xml(records, run.total_s))
     _add_to_summary(run, records, title)
     sys.exit(code)
 
@@ -116,18 +116,3 @@ def _add_to_summary(run: Run, records: list[dict[str, Any]], title: str) -> None
                 stream.write(markdown_summary(records, f"{title}; {run.total_s:.1f} s{pushed}"))
         except OSError as error:
             say(f"warning: GITHUB_STEP_SUMMARY: {error.strerror or error}")
-
-
-def _write(path: str, text: str, mode: Literal["w", "a"] = "w") -> None:
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with Path(path).open(mode, encoding="utf-8") as stream:
-            stream.write(text)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise _unwritable(path, "its folder is a file") from error
-    except OSError as error:
-        raise _unwritable(path, (error.strerror or str(error)).lower()) from error
-
-
-def _unwritable(path: str, why: str) -> SettingsError:
-    return SettingsError(f"write {path}: {why}", variable=path, hint="name another file")

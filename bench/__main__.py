@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.page import farthest_text, page
+from bench.page import page
 from bench.rows import failure, only_step, patience_s, say, steps_seen
-from bench.table import markdown
+from bench.table import farthest_text, markdown
 
 HERE = Path(__file__).resolve().parent
 _QUICK_PATIENCE_S = 8.0

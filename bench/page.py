@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import groupby
-from typing import Any, Final
+from typing import Any
 
-from bench.table import bytes_text, figure_text, goal_text, is_limit_row, seconds_text
+from bench.table import bytes_text, farthest, figure_text, goal_text, is_limit_row, seconds_text
 
-__all__ = ["distance", "farthest", "farthest_text", "page"]
+__all__ = ["page"]
 
-_FARTHEST: Final = 10
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 430, 250, 56, 34
 
 
@@ -31,34 +30,6 @@ def page(report: Mapping[str, Any], template: str) -> str:
     for name, text in parts.items():
         template = template.replace("{{ " + name + " }}", text)
     return template
-
-
-def distance(row: Mapping[str, Any]) -> tuple[float, str] | None:
-    """Return how many times longer than its limit a row takes, and what the limit is; None where none was measured."""
-    if "limit" in row:
-        return row["ours"]["median_s"] / row["limit"]["median_s"], row["limit"]["what"]
-    is_own = str(row["peer"]["who"]).startswith("imagespec")
-    if is_limit_row(row) and row.get("unit") != "bytes" and not is_own:
-        return row["ratio"], row["peer"]["who"]
-    return None
-
-
-def farthest(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, str, Mapping[str, Any]]]:
-    """Return the rows farthest from their limit, (distance, limit, row), the farthest first."""
-    # A row for each peer has the same figure of ours: one of them will do.
-    distinct = {(row["part"], row["name"]): row for row in rows if distance(row) is not None}
-    found = [(*where, row) for row in distinct.values() if (where := distance(row)) is not None]
-    return sorted(found, key=lambda one: -one[0])[:_FARTHEST]
-
-
-def farthest_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return those rows in Markdown, each with where its time goes."""
-    lines = ["## Farthest from the limit", ""]
-    for times, limit, row in farthest(rows):
-        places = ", ".join(f"{where} {share:.0%}" for where, share in row.get("profile", ()))
-        remains = f" ({row['remains']})" if row.get("remains") else ""
-        lines.append(f"- **{times:.3g} times** {row['part']}: {row['name']}; the limit: {limit}. {places}{remains}")
-    return "\n".join([*lines, ""])
 
 
 def _headline(report: Mapping[str, Any]) -> str:

@@ -1,20 +1,23 @@
 """Rows as tables in Markdown: ``bench.table FILE.json [PAGE.md] [--short]`` prints one, or puts it into a page.
 
-In the page it goes between the lines ``<!-- bench -->`` and ``<!-- /bench -->``. The short one, for the README, has
-two rows of each part and the columns that a newcomer asks for.
+In the page it goes between the lines ``<!-- bench -->`` and ``<!-- /bench -->``, with the rows that are farthest from
+their limit. The short one, for the README, has two rows of each part and the columns that a newcomer asks for.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 __all__ = [
     "between_marks",
     "bytes_text",
+    "distance",
+    "farthest",
+    "farthest_text",
     "figure_text",
     "goal_text",
     "is_limit_row",
@@ -24,6 +27,7 @@ __all__ = [
 ]
 
 _SHORT = 2
+_FARTHEST = 10
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 
 
@@ -90,6 +94,34 @@ def is_limit_row(row: Mapping[str, Any]) -> bool:
     return bool(row.get("at_most"))
 
 
+def distance(row: Mapping[str, Any]) -> tuple[float, str] | None:
+    """Return how many times longer than its limit a row takes, and what the limit is; None where none was measured."""
+    if "limit" in row:
+        return row["ours"]["median_s"] / row["limit"]["median_s"], row["limit"]["what"]
+    is_own = str(row["peer"]["who"]).startswith("imagespec")
+    if is_limit_row(row) and row.get("unit") != "bytes" and not is_own:
+        return row["ratio"], row["peer"]["who"]
+    return None
+
+
+def farthest(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, str, Mapping[str, Any]]]:
+    """Return the rows farthest from their limit, (distance, limit, row), the farthest first."""
+    # A row for each peer has the same figure of ours: one of them will do.
+    distinct = {(row["part"], row["name"]): row for row in rows if distance(row) is not None}
+    found = [(*where, row) for row in distinct.values() if (where := distance(row)) is not None]
+    return sorted(found, key=lambda one: -one[0])[:_FARTHEST]
+
+
+def farthest_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return those rows in Markdown, each with where its time goes."""
+    lines = ["### Farthest from the limit", ""]
+    for times, limit, row in farthest(rows):
+        places = ", ".join(f"{where} {share:.0%}" for where, share in row.get("profile", ()))
+        remains = f" ({row['remains']})" if row.get("remains") else ""
+        lines.append(f"- **{times:.3g} times** {row['part']}: {row['name']}; the limit: {limit}. {places}{remains}")
+    return "\n".join([*lines, ""])
+
+
 def _cells(row: Mapping[str, Any]) -> list[str]:
     low, high = row.get("ratio_spread", [row["ratio"]] * 2)
     met = {None: "", True: "yes", False: "**no**"}[row["met"]]
@@ -130,7 +162,7 @@ def _main() -> None:
     parser.add_argument("--short", action="store_true", help="a few rows of each part, for the README")
     options = parser.parse_args()
     report = json.loads(options.report.read_text())
-    table = short(report) if options.short else markdown(report)
+    table = short(report) if options.short else f"{markdown(report)}\n{farthest_text(report['rows'])}"
     if options.page is None:
         print(table, end="")
     else:

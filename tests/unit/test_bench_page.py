@@ -9,9 +9,18 @@ from typing import Any
 
 import pytest
 
-from bench.page import distance, farthest, farthest_text, page
+from bench.page import page
 from bench.rows import Run, row
-from bench.table import between_marks, bytes_text, markdown, seconds_text, short
+from bench.table import (
+    between_marks,
+    bytes_text,
+    distance,
+    farthest,
+    farthest_text,
+    markdown,
+    seconds_text,
+    short,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = (ROOT / "bench" / "report.template.html").read_text()

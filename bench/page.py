@@ -8,7 +8,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from bench.table import bytes_text, farthest, figure_text, goal_text, is_limit_row, seconds_text
+from bench.table import bytes_text, farthest, figure_text, goal_text, is_limit_row, seconds_text, times_text
 
 __all__ = ["page"]
 
@@ -47,7 +47,7 @@ def _tiles(rows: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, An
     goals = [row for row in rows if row["met"] is not None]
     missed = sum(not row["met"] for row in goals)
     ratios = sorted(row["ratio"] for row in rows if not is_limit_row(row))
-    middle = f"{ratios[len(ratios) // 2]:.3g} &times;" if ratios else "none"
+    middle = f"{times_text(ratios[len(ratios) // 2])} &times;" if ratios else "none"
     tiles = [
         (str(len(rows)), "rows", ""),
         (f"{len(goals) - missed} of {len(goals)}", "goals met", "met"),
@@ -85,7 +85,7 @@ def _ratio(row: Mapping[str, Any], axis: _Axis) -> str:
         f"<small>{escape(row['peer']['who'])}</small></span>"
         f'<span class="track">{axis.lines()}<i class="bar" style="{axis.bar(row["ratio"])}"></i>'
         f'<i class="range" style="left:{axis.at(low)}%;width:{axis.at(high) - axis.at(low):.2f}%"></i>{goal}</span>'
-        f'<span class="number">{row["ratio"]:.3g} &times;{_mark(row)}</span></div>'
+        f'<span class="number">{times_text(row["ratio"])} &times;{_mark(row)}</span></div>'
     )
 
 
@@ -139,7 +139,7 @@ def _far(times: float, limit: str, row: Mapping[str, Any]) -> str:
     profile = f'<div class="profile">{segments}</div><ul>{legend}</ul>' if places else ""
     name = escape(f"{row['part']}: {row['name']}")
     return (
-        f'<article class="far {_state(row)}"><header><b>{times:.3g} &times;</b> {name}'
+        f'<article class="far {_state(row)}"><header><b>{times_text(times)} &times;</b> {name}'
         f"{_mark(row)}<small>{seconds_text(row['ours']['median_s'])}; the limit: {escape(limit)}</small></header>"
         f"{profile}{remains}</article>"
     )

@@ -24,6 +24,7 @@ __all__ = [
     "markdown",
     "seconds_text",
     "short",
+    "times_text",
 ]
 
 _SHORT = 2
@@ -50,7 +51,7 @@ def short(report: Mapping[str, Any]) -> str:
     lines = [_line(["what", "imagespec", "instead", "times faster"]), _line(["---", "---", "---", "---"])]
     for row in chosen:
         peer = f"{seconds_text(row['peer']['median_s'])} ({row['peer']['who']})"
-        lines.append(_line([row["name"], seconds_text(row["ours"]["median_s"]), peer, f"{row['ratio']:.3g}"]))
+        lines.append(_line([row["name"], seconds_text(row["ours"]["median_s"]), peer, times_text(row["ratio"])]))
     return "\n".join(lines) + "\n"
 
 
@@ -77,6 +78,11 @@ def bytes_text(count: float) -> str:
         if count >= factor:
             return f"{_digits(count / factor, 2)} {unit}"
     return f"{count:g} B"
+
+
+def times_text(ratio: float) -> str:
+    """Return a ratio for people, three digits or all before the point: ``0.89``, ``12.3``, ``1,188``."""
+    return f"{ratio:,.0f}" if ratio >= 1000 else f"{ratio:.3g}"
 
 
 def goal_text(row: Mapping[str, Any]) -> str:
@@ -118,7 +124,9 @@ def farthest_text(rows: Sequence[Mapping[str, Any]]) -> str:
     for times, limit, row in farthest(rows):
         places = ", ".join(f"{where} {share:.0%}" for where, share in row.get("profile", ()))
         remains = f" ({row['remains']})" if row.get("remains") else ""
-        lines.append(f"- **{times:.3g} times** {row['part']}: {row['name']}; the limit: {limit}. {places}{remains}")
+        lines.append(
+            f"- **{times_text(times)} times** {row['part']}: {row['name']}; the limit: {limit}. {places}{remains}"
+        )
     return "\n".join([*lines, ""])
 
 

@@ -20,6 +20,7 @@ from bench.table import (
     markdown,
     seconds_text,
     short,
+    times_text,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,3 +183,10 @@ def test_a_page_of_nothing_is_a_page() -> None:
     text = page(report(), TEMPLATE)
     assert "Nothing was compared" in text
     assert "0 of 0" in text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"), [(0.0, "0"), (0.891, "0.891"), (12.345, "12.3"), (999.4, "999"), (1187.94, "1,188")]
+)
+def test_a_ratio_for_people(ratio: float, text: str) -> None:
+    assert times_text(ratio) == text

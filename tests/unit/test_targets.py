@@ -71,6 +71,14 @@ def test_what_is_no_spec_is_told(tmp_path: Path) -> None:
             load(target, tmp_path)
 
 
+@pytest.mark.parametrize("target", ["", " "])
+def test_a_target_that_is_empty_does_not_mean_everything(target: str, tmp_path: Path) -> None:
+    (tmp_path / "image.yaml").write_text("name: demo\npackages: [x]\n")
+    assert load(".", tmp_path)
+    with pytest.raises(SpecError, match="target: is empty"):
+        load(target, tmp_path)
+
+
 def test_an_error_names_the_file_and_the_place(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("- name: one\n- {name: two, base_image: {pakages: [x]}}\n")
     with pytest.raises(

@@ -6,21 +6,26 @@ engine or a build step failed · 5 bytes are not what they should be · 70 a bug
 
 from __future__ import annotations
 
+import errno
 import gc
+import io
+import os
 import signal
 import sys
 from importlib import import_module
-from typing import Final, NoReturn
+from typing import Any, BinaryIO, Final, NoReturn, TextIO, cast
 
 import click
 
 from imagespec.cli.naming import say
-from imagespec.errors import Cancelled, ImageSpecError
+from imagespec.errors import Cancelled, EngineError, ImageSpecError
 from imagespec.report import error_lines
 
 __all__ = ["cli", "main"]
 
 BUG: Final = 70
+# Wherever it shows first, also at the line that is the result.
+_THE_MACHINES: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 # Where each command is, and what it does in a few words. A module is imported when its command is asked for: none waits
@@ -76,11 +81,41 @@ def main() -> NoReturn:
     """Run the command and exit with its documented code; errors go to stderr without a traceback."""
     # Who is asked to end (a CI job does so) ends as after Ctrl-C: with what it has started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.stdout, sys.stderr = _heedless(sys.stdout), _heedless(sys.stderr)
     try:
         _run()
     finally:
         # The interpreter's last collection would walk through all that there is, and free what ends with the process.
         gc.freeze()
+
+
+class _Heedless(io.FileIO):
+    """A stream whose reader may go: what is written then goes nowhere, and work and exit code stay what they are.
+
+    Another error is raised once: what is buffered still must not raise it again when the interpreter ends.
+    """
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            if not isinstance(error, BrokenPipeError):
+                raise
+            return len(data)
+
+
+def _heedless(stream: TextIO) -> TextIO:
+    try:
+        raw = _Heedless(stream.fileno(), "wb", closefd=False)
+    except (OSError, ValueError, AttributeError):
+        return stream  # closed, or not a file
+    stream.flush()
+    buffered = cast("BinaryIO", io.BufferedWriter(raw))
+    lines = stream.isatty() or stream is sys.stderr
+    return io.TextIOWrapper(buffered, stream.encoding, stream.errors, line_buffering=lines)
 
 
 def _run() -> NoReturn:
@@ -93,11 +128,11 @@ def _run() -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read stdout has gone; there is nobody to tell.
-        sys.stderr.close()
-        sys.exit(0)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _THE_MACHINES:
+            place = f"{error.filename}: " if error.filename else ""
+            problem = f"{place}{(error.strerror or str(error)).lower()}"
+            _fail(EngineError(f"stopped: {problem}", hint="make room for it, and start it again to go on"))
         import traceback
 
         traceback.print_exc()

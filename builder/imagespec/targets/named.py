@@ -109,6 +109,9 @@ def _sought(name: str, cwd: Path, left_out: Callable[[Path], bool]) -> _Sought:
 
 
 def _parts(name: str, cwd: Path, left_out: Callable[[Path], bool]) -> _Sought:
+    if not name.strip():
+        # A variable that is not set, most often: it must not mean everything that is here.
+        raise SpecError("target: is empty", path="target", hint="name a file, or . for the current folder")
     python = _PYTHON_FILE.fullmatch(name)
     if python:
         return _Sought(name=name, parts=(_python_file(python["file"], cwd, python["attribute"]),))

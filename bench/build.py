@@ -299,7 +299,7 @@ class _Bench:
         # pip's own lock is written beside that of the packages, before it or after it.
         locks = (self.cache / "daemonless" / "locks").glob("*/*")
         newest = sorted(locks, key=lambda path: path.stat().st_mtime, reverse=True)
-        lock = next(wheels for path in newest if len(wheels := json.loads(path.read_text())) > 1)
+        lock = next(wheels for path in newest if len(wheels := json.loads(path.read_text().partition("\n")[2])) > 1)
         wheels = [str(self.cache / "daemonless" / "wheels" / one["sha256"][:2] / one["sha256"]) for one in lock]
         return Runner(who="limit", command=[sys.executable, "-c", LIMIT, self.host, *wheels],
                       environment={"PYTHONPATH": str(self.work / "package")})  # fmt: skip

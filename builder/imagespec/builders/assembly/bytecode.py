@@ -127,6 +127,11 @@ class BytecodeStore:
         """Return the name of a wheel's bytecode."""
         return key_of("bytecode", _FORMAT, wheel.sha256, site_packages, self._compiler.version)
 
+    def drop(self, wheels: Sequence[LockedWheel], site_packages: str) -> None:
+        """Remove the bytecode of these wheels, to be made anew."""
+        for wheel in wheels:
+            self._store.drop("bytecode", self.key(wheel, site_packages))
+
     def make(self, jobs: Sequence[Job], site_packages: str) -> list[Path]:
         """Return an archive per wheel, whose members are named by their paths in the image; raise BuildFailed."""
         made: dict[int, Path] = {}

@@ -26,6 +26,7 @@ from imagespec.builders.assembly.wheel_layers import (
     write_files,
 )
 from imagespec.builders.assembly.wheel_store import WheelStore
+from imagespec.errors import BuildFailed, IntegrityError
 from imagespec.oci import Platform
 from imagespec.plan import Account, BuildPlan, PythonEnvironment, PythonPackages
 from imagespec.tarball import TarEntry
@@ -282,7 +283,12 @@ class EnvironmentMaker:
                 write_files(writer, [(archive, placed_files(archive, scheme)) for archive in opened], owner)
 
         inputs = ["packages", [wheel.sha256 for wheel in wheels], scheme.prefix, scheme.python, _owner_key(owner)]
-        return self._layers.layer(title, inputs, write)
+        try:
+            return self._layers.layer(title, inputs, write)
+        except IntegrityError:
+            if not self._wheels.drop_damaged(wheels):
+                raise
+            return self._layers.layer(title, inputs, write)
 
     def _compiled(
         self, title: str, wheels: Sequence[LockedWheel], scheme: Scheme, owner: Owner, store: BytecodeStore
@@ -300,7 +306,13 @@ class EnvironmentMaker:
                 write_files(writer, [(archive, [_pyc(one) for one in archive.members]) for archive in opened], owner)
 
         inputs = ["bytecode", [store.key(wheel, site) for wheel in wheels], _owner_key(owner)]
-        return self._layers.layer(f"bytecode of {title}", inputs, write)
+        try:
+            return self._layers.layer(f"bytecode of {title}", inputs, write)
+        except (IntegrityError, BuildFailed):
+            # Nothing tells what bytecode should be: it is made anew, and if that was not the reason it fails again.
+            self._wheels.drop_damaged(wheels)
+            store.drop(wheels, site)
+            return self._layers.layer(f"bytecode of {title}", inputs, write)
 
 
 def _pyc(member: Member) -> Placed:

@@ -1,8 +1,8 @@
 """The local store of what can be made again: layers, wheels, bytecode, facts about bases, locks.
 
-Content lies under its digest, records (small JSON values) under the digest of what they were made from. Every file
-appears complete under its name or not at all. Each process writes in a folder of its own under ``tmp``, which it holds
-by a lock: what a killed process left is removed by the next one.
+Content lies under its digest, records (small JSON values) under the digest of what they were made from; a value that a
+disk has changed counts as none. Every file appears complete under its name or not at all. Each process writes in a
+folder of its own under ``tmp``, which it holds by a lock: what a killed process left is removed by the next one.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ class Store:
         try:
             if max_age_s is not None and now_s - path.stat().st_mtime > max_age_s:
                 return None
-            return json.loads(path.read_bytes())
+            digest, _, data = path.read_bytes().partition(b"\n")
+            return json.loads(data) if digest == _digest(data) else None
         except (OSError, ValueError):
             return None
 
@@ -125,10 +126,14 @@ class Store:
         data = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
         def make(file: BinaryIO) -> str:
-            file.write(data)
+            file.write(b"%b\n%b" % (_digest(data), data))
             return name
 
         self.write(kind, make)
+
+    def drop(self, kind: str, name: str) -> None:
+        """Remove a file: its content is not what it should be."""
+        self.path(kind, name).unlink(missing_ok=True)
 
     def write(self, kind: str, make: Callable[[BinaryIO], str]) -> Path:
         """Return the new file: ``make`` writes it and returns the name that it shall have."""
@@ -213,6 +218,10 @@ class Store:
             return ()
         marker.touch()
         return self.prune(limit_bytes)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
 
 
 def _age_s(path: Path, now_s: float) -> float:

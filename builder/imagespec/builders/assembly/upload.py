@@ -14,7 +14,7 @@ from imagespec.builders.assembly.deliveries import Blob, deliveries_of
 from imagespec.builders.assembly.last_push import LastPush
 from imagespec.builders.assembly.layers import Layer
 from imagespec.builders.assembly.store import Store, key_of
-from imagespec.errors import Denied, RegistryError
+from imagespec.errors import Denied, IntegrityError, RegistryError
 from imagespec.events import BytesMoved, Emit
 from imagespec.names import Reference, Repository
 from imagespec.oci import OCI_CONFIG, Descriptor, Manifest, Platform, digest_of
@@ -169,7 +169,12 @@ class Uploader:
             and self._registry.mount(here, digest, Repository(here.registry, place))
         )
         if not mounted:
-            self._blob(layer.descriptor, layer.open)
+            try:
+                self._blob(layer.descriptor, layer.open)
+            except IntegrityError:
+                # It has changed on this disk; without it the layer is made again.
+                self._store.drop("layers", digest.encoded)
+                self._blob(layer.descriptor, layer.open)
         if place != here.path:
             self._store.write_record(key, here.path)
 

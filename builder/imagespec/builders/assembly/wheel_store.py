@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
@@ -43,6 +43,17 @@ class WheelStore:
         """Return the wheel's file, fetched if it is not here; raise BuildFailed or IntegrityError."""
         with self._store.making("wheels", wheel.sha256):
             return self._store.find("wheels", wheel.sha256) or self._fetched(wheel)
+
+    def drop_damaged(self, wheels: Sequence[LockedWheel]) -> bool:
+        """Remove those whose bytes have changed on the disk, to be fetched anew; return whether there were any."""
+        damaged = False
+        for wheel in wheels:
+            with self._store.making("wheels", wheel.sha256):
+                path = self._store.find("wheels", wheel.sha256)
+                if path is not None and not _is_whole(path, wheel.sha256):
+                    self._store.drop("wheels", wheel.sha256)
+                    damaged = True
+        return damaged
 
     def close(self) -> None:
         """Close connections."""
@@ -111,6 +122,14 @@ class WheelStore:
         except (OSError, netrc.NetrcParseError):
             return {}
         return urllib3.make_headers(basic_auth=f"{found[0]}:{found[2]}") if found else {}
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest() == sha256
 
 
 def _through(proxy: str) -> Callable[..., PoolManager]:

@@ -30,6 +30,18 @@ def test_a_result_that_finds_no_room_is_told(command: tuple[str, ...], tmp_path:
     assert "error: stopped: no space left on device\nhint: make room" in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_talk_that_finds_no_room_changes_no_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "image.yaml").write_text("name: demo\n")
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "imagespec", "plan", "--offline", "image.yaml", "nowhere.yaml"]
+        done = subprocess.run(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=full, text=True, check=False, timeout=60
+        )
+    assert done.returncode == 2
+    assert "demo" in done.stdout
+
+
 @pytest.mark.parametrize("gone", ["stdout", "stderr"])
 @pytest.mark.parametrize(
     ("command", "code"),

@@ -92,8 +92,11 @@ def main() -> NoReturn:
 class _Heedless(io.FileIO):
     """A stream whose reader may go: what is written then goes nowhere, and work and exit code stay what they are.
 
-    Another error is raised once: what is buffered still must not raise it again when the interpreter ends.
+    Another error is raised for the result, not for the talk, and once: what is buffered still must not raise it again
+    when the interpreter ends.
     """
+
+    is_talk = False
 
     def write(self, data: Any) -> int:
         try:
@@ -102,7 +105,7 @@ class _Heedless(io.FileIO):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)
-            if not isinstance(error, BrokenPipeError):
+            if not self.is_talk and not isinstance(error, BrokenPipeError):
                 raise
             return len(data)
 
@@ -112,10 +115,10 @@ def _heedless(stream: TextIO) -> TextIO:
         raw = _Heedless(stream.fileno(), "wb", closefd=False)
     except (OSError, ValueError, AttributeError):
         return stream  # closed, or not a file
+    raw.is_talk = stream is sys.stderr
     stream.flush()
     buffered = cast("BinaryIO", io.BufferedWriter(raw))
-    lines = stream.isatty() or stream is sys.stderr
-    return io.TextIOWrapper(buffered, stream.encoding, stream.errors, line_buffering=lines)
+    return io.TextIOWrapper(buffered, stream.encoding, stream.errors, line_buffering=raw.is_talk or stream.isatty())
 
 
 def _run() -> NoReturn:

@@ -79,7 +79,7 @@ assert len(sys.argv) > 1 or present == {count}, present
 
 
 def measure(*, quick: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield the rows; ``quick`` means fewer runs, and nothing beside the engine."""
+    """Yield the rows; ``quick`` means fewer runs, nothing beside the engine and no command for each image."""
     bench = _Bench(quick)
     yield from attempts(
         PART, [bench.one_by_one, bench.all_there, bench.one_changed, *([] if quick else [bench.script])]
@@ -144,14 +144,17 @@ class _Bench:
     def one_by_one(self) -> list[dict[str, Any]]:
         """Nothing is there but the wheels: several at a time, one by one, and one at a time."""
         say(f"{COUNT} images, none there")
-        runners = [self._build(prepare=self._fresh), self._commands(), self._build("--jobs", "1", prepare=self._fresh)]
-        together, alone, single = in_turn(runners, 1 if self._quick else 2)
+        runners = [self._build(prepare=self._fresh), self._build("--jobs", "1", prepare=self._fresh)]
+        together, single, *commands = in_turn(
+            [*runners, *([] if self._quick else [self._commands()])], 1 if self._quick else 2
+        )
         counted = self._counted(self._fresh)
         name = f"{NAME}, none there"
-        return [
-            row(PART, name, together, alone, "imagespec, a command for each", goal=COLD_GOAL, **counted),
-            row(PART, f"{name}, one process", together, single, "imagespec --jobs 1"),
+        by_commands = [
+            row(PART, name, together, alone, "imagespec, a command for each", goal=COLD_GOAL, **counted)
+            for alone in commands
         ]
+        return [*by_commands, row(PART, f"{name}, one process", together, single, "imagespec --jobs 1", **counted)]
 
     def one_changed(self) -> list[dict[str, Any]]:
         """One image at the end of a chain is new; the others are there."""

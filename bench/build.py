@@ -37,7 +37,7 @@ _BASE_PYTHON = "/usr/bin/python3"
 
 def measure(*, quick: bool = False) -> Iterator[dict[str, Any]]:
     """Yield the rows; ``quick`` means fewer runs, none with zstd, bytecode or empty caches, and no large wheel."""
-    bench = _Bench(3 if quick else 7, is_quick=quick)
+    bench = _Bench(2 if quick else 7, is_quick=quick)
     slow = [bench.packages_zstd, bench.packages_compiled, bench.nothing_at_hand, bench.large_wheel]
     steps = [bench.few_files, bench.many_files, bench.packages_alone, bench.changed_package]
     yield from attempts(PART, steps if quick else [*steps, *slow])

@@ -135,6 +135,30 @@ def test_hashes_are_required_where_they_are_asked_for(store: Store, index: Packa
         resolved(store, step(index, f"extra==1.0 --hash=sha256:{good}", "tool==1.0", arguments=("--require-hashes",)))
 
 
+@pytest.mark.parametrize("kind", ["sha384", "sha512", "md5", "blake2b"])
+def test_a_hash_that_is_not_checked_is_not_taken_for_one(kind: str, store: Store, index: PackageIndex) -> None:
+    good = hashlib.sha256((index.folder / "extra-1.0-py3-none-any.whl").read_bytes()).hexdigest()
+    with pytest.raises(Unsupported, match=f"extra==1.0 is pinned by {kind} alone"):
+        resolved(store, step(index, f"extra==1.0 --hash={kind}:{'0' * 32}"))
+    both = f"extra==1.0 --hash={kind}:{'0' * 32} --hash=sha256:{good}"
+    assert resolved(store, step(index, both)) == {"extra": "1.0"}
+
+
+def test_hashes_of_constraints_count(store: Store, index: PackageIndex) -> None:
+    good = hashlib.sha256((index.folder / "extra-1.0-py3-none-any.whl").read_bytes()).hexdigest()
+    constraint = f"extra==1.0 --hash=sha256:{good}"
+    assert resolved(store, step(index, "extra", constraints=(constraint,))) == {"extra": "1.0"}
+    with pytest.raises(Unsupported, match="hash"):
+        resolved(store, step(index, "extra", constraints=(constraint.replace(good, "0" * 64),)))
+
+
+def test_required_hashes_are_required_whatever_was_resolved_before(store: Store, index: PackageIndex) -> None:
+    assert resolved(store, step(index, "tool==1.0")) == {"tool": "1.0"}
+    for _ in range(2):
+        with pytest.raises(Unsupported, match="hash"):
+            resolved(store, step(index, "tool==1.0", arguments=("--require-hashes",)))
+
+
 def test_a_lock_is_remembered_and_asked_for_again_when_wanted(store: Store, index: PackageIndex) -> None:
     packages = step(index, "tool")
     resolver = Resolver(store, Fetching())

@@ -32,6 +32,7 @@ _QUIETLY: Final = ("--quiet", "--no-header", "--no-progress", "--no-python-downl
 _FORMAT: Final = 1
 _PINNED: Final = re.compile(r"[A-Za-z0-9._-]+(\[[^]]*\])?\s*===?\s*[^*\s;,]+(\s*;.*|\s+--hash=.*)?")
 _HASH: Final = re.compile(r"--hash[= ]sha256:([0-9a-f]{64})")
+_OTHER_HASH: Final = re.compile(r"--hash[= ](?!sha256:)(\w+)")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SOURCE_ONLY: Final = ("has no usable wheels", "has no wheels with", "building from source is disabled")
 
@@ -74,13 +75,14 @@ class Resolver:
             step = replace(step, lines=(*step.lines, *locked), lock=None, extras=(), groups=())
         said = understood(step.arguments, "pip_extra_args")
         listed = understood(step.options, "requirements")
-        key = key_of("lock", _FORMAT, _texts(step), step.index, step.extra_indexes, said.words, listed.words,
-                     target.triple, target.python, sorted(installed.items()))  # fmt: skip
+        hashes = _hashes(step, said, listed)
+        asked = (_texts(step), step.index, step.extra_indexes, said.words, listed.words)
+        told = (target.triple, target.python, sorted(installed.items()), isinstance(hashes, _Required))
+        key = key_of("lock", _FORMAT, *asked, *told)
         pinned = all(_PINNED.fullmatch(line) for line in step.lines) and "--no-deps" in said.words
         kept = None if refresh else self._store.value("locks", key, None if pinned else _FRESH_S, time.time())
         if kept is None:
             lock = self._compiled(step, target, installed, (*listed.words, *said.words), refresh=refresh)
-            hashes = _hashes(step, said, listed)
             wheels = chosen(lock, target, hashes=hashes)
             kept = [{one.name: getattr(wheel, one.name) for one in fields(wheel)} for wheel in wheels]
             self._store.write_value("locks", key, kept)
@@ -233,10 +235,21 @@ def _texts(step: PythonPackages) -> list[Any]:
 
 
 def _hashes(step: PythonPackages, *said: Understood) -> dict[str, list[str]] | None:
-    """Return the hashes that the requirements allow, by name; None where they do not speak of hashes."""
+    """Return the hashes that the requirements allow, by name; None where they do not speak of hashes.
+
+    Raise Unsupported for what is pinned by hashes of another kind alone.
+    """
     found: dict[str, list[str]] = {}
-    for line in step.lines:
+    for line in (*step.lines, *step.constraints):
         match, hashes = _NAME.match(line), _HASH.findall(line)
+        other = _OTHER_HASH.search(line)
+        if other and not hashes:
+            raise Unsupported(
+                f"requirements: {line.split()[0]} is pinned by {other[1]} alone, and wheels are known by their sha256",
+                builder="daemonless",
+                field="requirements",
+                hint="add --hash=sha256:…; or --builder buildkit",
+            )
         if match and hashes:
             found.setdefault(normalized(match[0]), []).extend(hashes)
     if any(one.requires_hashes for one in said):
